@@ -1,0 +1,116 @@
+//! The library's one error type. Variants carry facts (path, line, tensor, expected and found),
+//! never advice that only one caller could act on.
+
+use std::path::{Path, PathBuf};
+
+/// `Result` with the library's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong in the library.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Reading, writing, renaming or creating `path` failed.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file is not what its name or place promises: wrong format, truncated, hostile.
+    #[error("{path}: {reason}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// One line of a text or JSON Lines file is unusable.
+    #[error("{path}:{line}: {reason}", path = path.display())]
+    Line {
+        /// The file, or `<stdin>`.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tensor of a checkpoint has the wrong shape or dtype, is missing, or is one too many.
+    #[error("{path}: tensor `{tensor}`: expected {expected}, found {found}", path = path.display())]
+    Tensor {
+        /// The file that holds it, or should.
+        path: PathBuf,
+        /// Its full name in the checkpoint.
+        tensor: String,
+        /// Shape or dtype expected.
+        expected: String,
+        /// Shape or dtype found; `nothing` if it is missing.
+        found: String,
+    },
+    /// Shapes of arguments do not agree.
+    #[error("shape: {0}")]
+    Shape(String),
+    /// A setting is unknown or impossible, alone or with another.
+    #[error("`{key}`: {reason}")]
+    Config {
+        /// The setting, as it is spelled in files and flags.
+        key: String,
+        /// The rule that it breaks.
+        reason: String,
+    },
+    /// The user's input is empty or whitespace.
+    #[error("the prompt is empty")]
+    EmptyPrompt,
+    /// The prompt leaves no room for the answer in the model's context. Nothing is cut silently.
+    #[error(
+        "the prompt has {prompt_tokens} tokens and the answer may have {max_new_tokens}, \
+         but the model's context holds {n_positions}"
+    )]
+    PromptTooLong {
+        /// Tokens of the prompt, template included.
+        prompt_tokens: usize,
+        /// Tokens asked for.
+        max_new_tokens: usize,
+        /// The model's context.
+        n_positions: usize,
+    },
+    /// Text could not be turned into token ids, or back.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+    /// The Hugging Face Hub could not be reached or refused.
+    #[error("{url}: {reason}")]
+    Hub {
+        /// What was asked for.
+        url: String,
+        /// What came back.
+        reason: String,
+    },
+    /// The work was interrupted on request, after everything was saved.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// For `map_err` on operations on `path`.
+    pub fn io(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        move |source| Self::Io { path, source }
+    }
+
+    /// A [`Error::File`].
+    pub fn file(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
+        Self::File { path: path.as_ref().to_owned(), reason: reason.into() }
+    }
+
+    /// A [`Error::Line`].
+    pub fn line(path: impl AsRef<Path>, line: usize, reason: impl Into<String>) -> Self {
+        Self::Line { path: path.as_ref().to_owned(), line, reason: reason.into() }
+    }
+
+    /// A [`Error::Config`].
+    pub fn config(key: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Config { key: key.into(), reason: reason.into() }
+    }
+}

@@ -1,0 +1,28 @@
+//! The only place that knows `" Rephrase:"`, the text between a user's input and its adaptation.
+//!
+//! Source: `promptist/README.md` and `diff_prompter/ppo_prompter.py` of the released code.
+
+/// What stands between the user's input and the adapted prompt.
+pub const SEPARATOR: &str = " Rephrase:";
+
+/// The prompt that the language model continues: `user_input.trim() + " Rephrase:"`.
+pub fn prompt(user_input: &str) -> String {
+    format!("{}{SEPARATOR}", user_input.trim())
+}
+
+/// What the language model is trained to continue it with, before the end token: a space and the
+/// adapted prompt.
+pub fn answer(adapted_prompt: &str) -> String {
+    format!(" {}", adapted_prompt.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_trims_the_input_and_carries_one_space() {
+        assert_eq!(prompt("  a cat \n"), "a cat Rephrase:");
+        assert_eq!(answer(" a cat, 8k "), " a cat, 8k");
+    }
+}
