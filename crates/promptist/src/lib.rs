@@ -4,6 +4,8 @@
 
 pub mod error;
 pub mod template;
+pub mod gpt2;
+pub mod train;
 pub mod decoding;
 
 pub use error::{Error, Result};
