@@ -4,6 +4,7 @@
 
 pub mod error;
 pub mod template;
+pub mod tokenizer;
 pub mod gpt2;
 pub mod train;
 pub mod decoding;
