@@ -2,8 +2,11 @@
 //!
 //! The system of "Optimizing Prompts for Text-to-Image Generation" (Hao et al., NeurIPS 2023).
 
-pub mod error;
-pub mod template;
+pub mod atomic;
 pub mod decoding;
+pub mod error;
+pub mod progress;
+pub mod template;
+pub mod weights;
 
 pub use error::{Error, Result};
