@@ -156,6 +156,14 @@ impl<'a> Pickle<'a> {
         }
     }
 
+    /// The whole pickle as an integer beyond 64 bits: its bytes, little-endian.
+    pub fn long(&self) -> Option<&'a [u8]> {
+        match self.values[self.root] {
+            Value::Long(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
     /// The whole pickle as a list of strings.
     pub fn strings(&self) -> Option<Vec<&'a str>> {
         let Value::List(items) = &self.values[self.root] else {
@@ -191,8 +199,8 @@ enum Value<'a> {
     None,
     Bool(bool),
     Int(i64),
-    /// An integer beyond 64 bits, such as the legacy format's magic number.
-    Long,
+    /// An integer beyond 64 bits, such as the legacy format's magic number: its bytes.
+    Long(&'a [u8]),
     Float,
     Str(&'a str),
     Tuple(Vec<ValueId>),
@@ -208,7 +216,7 @@ impl Value<'_> {
         match self {
             Self::None => "None",
             Self::Bool(_) => "a boolean",
-            Self::Int(_) | Self::Long => "an integer",
+            Self::Int(_) | Self::Long(_) => "an integer",
             Self::Float => "a floating-point number",
             Self::Str(_) => "a string",
             Self::Tuple(_) => "a tuple",
@@ -483,7 +491,7 @@ impl<'a> Machine<'a> {
     fn long(&mut self, len: usize) -> Step<()> {
         let bytes = self.take(len)?;
         if len > 8 {
-            return self.push(Value::Long);
+            return self.push(Value::Long(bytes));
         }
         let fill = if bytes.last().is_some_and(|&last| last >= 0x80) {
             0xff

@@ -9,8 +9,8 @@ use std::ops::Range;
 use super::pickle::{self, PickledTensor, Storage};
 use super::{Dtype, Problem, Tensor, zip};
 
-/// The first pickle of the legacy format: `0x1950a86a20f9469cfc6c`, protocol 2.
-const LEGACY_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+/// What the first pickle of the legacy format holds: `0x1950a86a20f9469cfc6c`, little-endian.
+const LEGACY_MAGIC: &[u8] = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 const LEGACY_PROTOCOL: i64 = 1001;
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 
@@ -61,12 +61,7 @@ fn zipped(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, Problem> {
 /// Five pickles (magic number, protocol, system, state dictionary, keys of the storages), then each
 /// storage: its number of elements as an i64, and its bytes.
 fn legacy(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, Problem> {
-    if !bytes.starts_with(LEGACY_MAGIC) {
-        return Err(Problem::File(
-            "a pickle, but not a checkpoint of torch.save".to_owned(),
-        ));
-    }
-    let mut at = LEGACY_MAGIC.len();
+    let mut at = 0;
     let mut next = || {
         let pickle = pickle::scan(&bytes[at..]).map_err(|refusal| pickle::Refusal {
             offset: at + refusal.offset,
@@ -76,6 +71,11 @@ fn legacy(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, Problem> {
         Ok::<_, Problem>(pickle)
     };
 
+    if next()?.long() != Some(LEGACY_MAGIC) {
+        return Err(Problem::File(
+            "a pickle, but not a checkpoint of torch.save".to_owned(),
+        ));
+    }
     if next()?.int() != Some(LEGACY_PROTOCOL) {
         return Err(Problem::File(format!(
             "the format's version is not {LEGACY_PROTOCOL}"
