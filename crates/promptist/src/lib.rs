@@ -2,11 +2,14 @@
 //!
 //! The system of "Optimizing Prompts for Text-to-Image Generation" (Hao et al., NeurIPS 2023).
 
+pub mod atomic;
+pub mod decoding;
 pub mod error;
+pub mod gpt2;
+pub mod progress;
 pub mod template;
 pub mod tokenizer;
-pub mod gpt2;
 pub mod train;
-pub mod decoding;
+pub mod weights;
 
 pub use error::{Error, Result};

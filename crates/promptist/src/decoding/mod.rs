@@ -42,7 +42,8 @@ pub trait LanguageModel {
     ///
     /// Returns a cache with a row per prompt, in order, and the logits that follow each prompt's
     /// last token. `max_new_tokens` is how many [`step`](Self::step)s may follow at most.
-    fn prefill(&self, prompts: &[Vec<u32>], max_new_tokens: usize) -> Result<(Self::Cache, Logits)>;
+    fn prefill(&self, prompts: &[Vec<u32>], max_new_tokens: usize)
+    -> Result<(Self::Cache, Logits)>;
 
     /// Appends `token_ids[i]` to row i of the cache, for every row, and returns the logits that follow.
     fn step(&self, cache: &mut Self::Cache, token_ids: &[u32]) -> Result<Logits>;
