@@ -7,6 +7,7 @@
 mod block;
 pub mod cache;
 pub mod config;
+pub mod folder;
 pub mod parameters;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -122,6 +123,23 @@ impl Gpt2 {
         let mut save = Save(Vec::new());
         self.visit_parameters(&mut save)?;
         Ok(save.0)
+    }
+
+    /// Every parameter's name and shape, in the order of the checkpoint.
+    ///
+    /// # Errors
+    /// None today; walking over parameters can fail.
+    pub fn parameter_shapes(&self) -> Result<Vec<(String, Vec<usize>)>> {
+        struct Shapes(Vec<(String, Vec<usize>)>);
+        impl ParameterMap for Shapes {
+            fn map<const D: usize>(&mut self, name: &str, tensor: Tensor<D>) -> Result<Tensor<D>> {
+                self.0.push((name.to_owned(), tensor.dims().to_vec()));
+                Ok(tensor)
+            }
+        }
+        let mut shapes = Shapes(Vec::new());
+        self.visit_parameters(&mut shapes)?;
+        Ok(shapes.0)
     }
 
     /// The model's shape.

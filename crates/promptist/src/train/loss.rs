@@ -76,3 +76,34 @@ pub fn head_loss(hidden: &Tensor<2>, wte: &Tensor<2>, targets: &[u32]) -> Result
         wte_grad: wte_grad.unwrap_or_else(|| Tensor::zeros([v, e], &device)),
     })
 }
+
+/// −Σ log p(target), in nats, without gradients. Shapes as [`head_loss`].
+///
+/// # Errors
+/// [`Error::Shape`] if the numbers of rows differ.
+pub fn head_loss_value(hidden: &Tensor<2>, wte: &Tensor<2>, targets: &[u32]) -> Result<f64> {
+    Ok(target_logprobs(hidden, wte, targets)?.into_iter().map(|logprob| -f64::from(logprob)).sum())
+}
+
+/// log p(target) of every row, in nats. Shapes as [`head_loss`].
+///
+/// # Errors
+/// [`Error::Shape`] if the numbers of rows differ.
+pub fn target_logprobs(hidden: &Tensor<2>, wte: &Tensor<2>, targets: &[u32]) -> Result<Vec<f32>> {
+    let [rows, _] = hidden.dims();
+    let [v, _] = wte.dims();
+    if rows != targets.len() {
+        return Err(Error::Shape(format!("{rows} hidden rows for {} targets", targets.len())));
+    }
+    let chunk_rows = (CHUNK_LOGITS / v).max(1);
+    let mut logprobs = Vec::with_capacity(rows);
+    for (chunk_idx, chunk) in targets.chunks(chunk_rows).enumerate() {
+        let r = chunk.len();
+        let hidden = hidden.clone().narrow(0, chunk_idx * chunk_rows, r); // [r, E]
+        let targets = chunk.iter().map(|&id| id as i64).collect::<Vec<_>>();
+        let targets = Tensor::<2, Int>::from_data(TensorData::new(targets, [r, 1]), &hidden.device());
+        let logits = hidden.matmul(wte.clone().transpose()); // [r, V]
+        logprobs.extend(values(activation::log_softmax(logits, 1).gather(1, targets))?);
+    }
+    Ok(logprobs)
+}
