@@ -36,9 +36,9 @@ def cases() -> Iterator[Case]:
                     name=f"beams_{num_beams}_penalty_{length_penalty}_early_{early_stopping}",
                     model=MODELS[idx % len(MODELS)],
                     max_new_tokens=(12, 16, 20, 24)[idx % 4],
-                    prompt_count=3 + idx % 3,
+                    prompt_count=4 + idx % 3,
                     num_beams=num_beams,
-                    num_return_sequences=num_beams if (penalty_idx + stop_idx) % 3 == 0 else 1,
+                    num_return_sequences=1 if idx % 4 == 3 else num_beams,
                     length_penalty=length_penalty,
                     early_stopping=early_stopping,
                 )

@@ -37,7 +37,7 @@ def cases() -> Iterator[Case]:
                         max_new_tokens=(12, 16, 20)[idx % 3],
                         prompt_count=3 + idx % 3,
                         num_beams=num_beams,
-                        num_return_sequences=(num_beams, 1, 3)[idx // 2 % 3],
+                        num_return_sequences=(num_beams, 3, num_beams, 1)[idx % 4],
                         length_penalty=length_penalty,
                         early_stopping=early_stopping,
                         num_beam_groups=num_beam_groups,
