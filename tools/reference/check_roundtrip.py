@@ -3,9 +3,10 @@
     python tools/reference/check_roundtrip.py FOLDER LOGITS.safetensors [--text TEXT]
 
 `LOGITS.safetensors` holds `input_ids` `[T]` and the `logits` `[T, V]` that Promptist computed for
-them. The folder must load with `AutoModelForCausalLM` with no key missing and none left over, and
-with `AutoTokenizer`, whose decoding of an encoded text must be that text. Exits with 1 if anything
-differs.
+them, and may name in its header the `text` that Promptist encoded to these ids. The folder must load
+with `AutoModelForCausalLM` with no key missing and none left over, and with `AutoTokenizer`, which
+must give the same ids, and whose decoding of an encoded text must be that text. Exits with 1 if
+anything differs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -43,6 +45,12 @@ def faults(folder: Path, logits_file: Path, text: str) -> list[str]:
             found.append(f"logits differ by {difference:.2e}, more than {TOLERANCE}")
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
+    with safe_open(logits_file, framework="pt") as header:
+        encoded_text = (header.metadata() or {}).get("text")
+    if encoded_text is not None:
+        theirs = tokenizer.encode(encoded_text, add_special_tokens=False)
+        if theirs != expected["input_ids"].tolist():
+            found.append(f"tokenizer: {encoded_text!r} gives {theirs} there")
     token_ids = tokenizer.encode(text, add_special_tokens=False)
     decoded = tokenizer.decode(token_ids, clean_up_tokenization_spaces=False)
     if decoded != text:

@@ -11,10 +11,9 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from golden import GOLDEN_DIR, metadata, use_one_thread
+from golden import GOLDEN_DIR, metadata, save_tensors, use_one_thread
 from tiny_models import draw_weights, save, tiny_config
 
 SEED = 27
@@ -44,8 +43,8 @@ def main() -> None:
         write_torch_save(FOLDER / f"zip_{suffix}.bin", state, legacy=False)
         write_torch_save(FOLDER / f"legacy_{suffix}.bin", state, legacy=True)
         if dtype != torch.float32:
-            save_file(
-                state, FOLDER / f"model_{suffix}.safetensors", {"format": "pt", **about, "dtype": str(dtype)}
+            save_tensors(
+                FOLDER / f"model_{suffix}.safetensors", state, {"format": "pt", **about, "dtype": str(dtype)}
             )
     write_torch_save(FOLDER / "zip_tied_f32.bin", tied, legacy=False)
     write_torch_save(FOLDER / "legacy_tied_f32.bin", tied, legacy=True)

@@ -100,9 +100,7 @@ def decode(
         output_logits=True,
         **settings,
     )
-    sequences = [
-        without_padding(row.tolist(), ends) for row in output.sequences[:, input_ids.shape[1] :]
-    ]
+    sequences = [without_padding(row.tolist(), ends) for row in output.sequences[:, input_ids.shape[1] :]]
     if model.dtype != torch.float32:
         scores = [0.0] * len(sequences)
     elif case.num_beams > 1:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 GOLDEN_DIR = Path(__file__).resolve().parents[2] / "crates" / "promptist" / "tests" / "golden"
 
@@ -50,8 +50,23 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     print(f"{path.relative_to(GOLDEN_DIR)}: {path.stat().st_size} bytes", file=sys.stderr)
 
 
-def write_tensors(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, str]) -> None:
-    """Writes a safetensors file."""
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, str]) -> None:
+    """Writes a safetensors file whose bytes depend on nothing but the arguments.
+
+    The library writes the metadata in the order of a hash map, so the header is written again.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata=about)
+    written = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=about)
+    size = int.from_bytes(written[:8], "little")
+    header = json.loads(written[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    ordered = {"__metadata__": header.pop("__metadata__"), **header}
+    text = json.dumps(ordered, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + written[8 + size :])
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, str]) -> None:
+    """Writes a golden safetensors file and says how large it is."""
+    save_tensors(path, tensors, about)
     print(f"{path.name}: {path.stat().st_size} bytes", file=sys.stderr)

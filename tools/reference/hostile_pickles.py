@@ -49,13 +49,22 @@ def tensor_opcodes(key: str, sizes: tuple[int, int], storage_size: int, persiste
         return b"\x8a\x08" + struct.pack("<q", value)
 
     storage = persistent or (
-        b"(" + text_opcode("storage") + b"ctorch\nFloatStorage\n" + text_opcode(key) + text_opcode("cpu")
-        + integer(storage_size) + b"tQ"
+        b"("
+        + text_opcode("storage")
+        + b"ctorch\nFloatStorage\n"
+        + text_opcode(key)
+        + text_opcode("cpu")
+        + integer(storage_size)
+        + b"tQ"
     )
     shape = b"(" + b"".join(map(integer, sizes)) + b"t"
     strides = b"(" + integer(sizes[1]) + integer(1) + b"t"
     tensor = (
-        b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + integer(0) + shape + strides
+        b"ctorch._utils\n_rebuild_tensor_v2\n("
+        + storage
+        + integer(0)
+        + shape
+        + strides
         + b"\x89ccollections\nOrderedDict\n)RtR"
     )
     return b"\x80\x02}" + text_opcode("transformer.wte.weight") + tensor + b"s."
@@ -88,23 +97,34 @@ def saved(value: object, legacy: bool = False) -> bytes:
 
 def hostile_files() -> dict[str, bytes]:
     """Name and content of each file."""
+    torch.manual_seed(0)
     weights = OrderedDict({"transformer.wte.weight": torch.arange(8.0).reshape(2, 4)})
     call_system = Reduces(os.system, COMMAND)
     reduce_system = pickle.dumps(call_system, protocol=2)
     stack_global = (
-        b"\x80\x04" + text_opcode("posix") + text_opcode("system") + b"\x93"
-        + text_opcode(COMMAND) + b"\x85R."
+        b"\x80\x04"
+        + text_opcode("posix")
+        + text_opcode("system")
+        + b"\x93"
+        + text_opcode(COMMAND)
+        + b"\x85R."
     )
     global_eval = b"\x80\x02cbuiltins\neval\n" + text_opcode("1+1") + b"\x85R."
     inst = b"(" + text_opcode(COMMAND) + b"iposix\nsystem\n."
     # The legacy format names a module's class and source by a persistent id; written by hand, because
     # torch.save would put the path of this installation in it.
     legacy_module = (
-        b"\x80\x02(" + text_opcode("module") + b"ctorch.nn.modules.linear\nLinear\n"
-        + text_opcode("linear.py") + text_opcode("class Linear: ...") + b"tQ)\x81}b."
+        b"\x80\x02("
+        + text_opcode("module")
+        + b"ctorch.nn.modules.linear\nLinear\n"
+        + text_opcode("linear.py")
+        + text_opcode("class Linear: ...")
+        + b"tQ)\x81}b."
     )
     wrong_persistent_type = b"\x8a\x01\x07Q"
-    wrong_persistent_tuple = b"(" + text_opcode("module") + b"ctorch\nFloatStorage\n" + text_opcode("0") + b"tQ"
+    wrong_persistent_tuple = (
+        b"(" + text_opcode("module") + b"ctorch\nFloatStorage\n" + text_opcode("0") + b"tQ"
+    )
     storage = torch.arange(8.0).numpy().tobytes()
     loop = b"\x80\x02]q\x00h\x00a."
     whole_zip, whole_legacy = saved(weights), saved(weights, legacy=True)
@@ -125,7 +145,9 @@ def hostile_files() -> dict[str, bytes]:
         "storage_missing.bin": in_zip(tensor_opcodes("0", (2, 4), 8)),
         "storage_shorter_than_claimed.bin": in_zip(tensor_opcodes("0", (4, 4), 16), {"0": storage}),
         "tensor_larger_than_storage.bin": in_zip(tensor_opcodes("0", (1 << 20, 1 << 20), 8), {"0": storage}),
-        "size_product_overflows.bin": in_zip(tensor_opcodes("0", (1 << 33, 1 << 33), 1 << 62), {"0": storage}),
+        "size_product_overflows.bin": in_zip(
+            tensor_opcodes("0", (1 << 33, 1 << 33), 1 << 62), {"0": storage}
+        ),
         "negative_size.bin": in_zip(tensor_opcodes("0", (-2, -4), 8), {"0": storage}),
         "storage_path_leaves_archive.bin": in_zip(tensor_opcodes("../../../etc/passwd", (2, 4), 8)),
         "huge_string_claim.bin": in_zip(b"\x80\x04\x8d" + struct.pack("<Q", 1 << 60) + b"abc."),

@@ -101,10 +101,10 @@ def main() -> None:
     model = load(MODEL)
     config = model.config
     generator = torch.Generator().manual_seed(SEED)
-    batches = [
-        draw_batch(config.eos_token_id, config.vocab_size, generator) for _ in range(BATCHES)
-    ]
-    tensors = {f"batch_{idx}.{key}": value for idx, batch in enumerate(batches) for key, value in batch.items()}
+    batches = [draw_batch(config.eos_token_id, config.vocab_size, generator) for _ in range(BATCHES)]
+    tensors = {
+        f"batch_{idx}.{key}": value for idx, batch in enumerate(batches) for key, value in batch.items()
+    }
 
     first_loss = mean_loss(model, batches[0])
     theirs = model(**batches[0]).loss
@@ -121,13 +121,13 @@ def main() -> None:
     exact_losses, exact_norms = train(exact, batches)
     checksums = []
     difference = 0.0
-    for (name, parameter), exact_parameter in zip(
-        model.named_parameters(), exact.parameters(), strict=True
-    ):
+    for (name, parameter), exact_parameter in zip(model.named_parameters(), exact.parameters(), strict=True):
         tensors[f"final.{name}"] = parameter.detach()
         difference = max(difference, (parameter - exact_parameter).abs().max().item())
         value = parameter.detach().double()
-        checksums.append({"name": name, "sum": value.sum().item(), "sum_of_squares": value.square().sum().item()})
+        checksums.append(
+            {"name": name, "sum": value.sum().item(), "sum_of_squares": value.square().sum().item()}
+        )
 
     about = metadata(
         SEED,

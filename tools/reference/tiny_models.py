@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from golden import GOLDEN_DIR, metadata, use_one_thread
+from golden import GOLDEN_DIR, metadata, save_tensors, use_one_thread
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def save(folder: Path, model: GPT2LMHeadModel, with_prefix: bool, about: dict[st
     (model if with_prefix else model.transformer).save_pretrained(folder)
     model.generation_config.save_pretrained(folder)
     weights = folder / "model.safetensors"
-    save_file(load_file(weights), weights, metadata={"format": "pt", **about})
+    save_tensors(weights, load_file(weights), {"format": "pt", **about})
 
 
 def main() -> None:

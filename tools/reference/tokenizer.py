@@ -34,7 +34,8 @@ PLAIN = (
     "\u4e00\u53ea\u5154\u5b50\u7a7f\u7740\u5b87\u822a\u670d",
     "\u0437\u0430\u044f\u0446 \u0432 \u0441\u043a\u0430\u0444\u0430\u043d\u0434\u0440\u0435",
     "\u0623\u0631\u0646\u0628 \u064a\u0631\u062a\u062f\u064a \u0628\u062f\u0644\u0629",
-    "\u05d0\u05e8\u05e0\u05d1 \u0928\u092e\u0938\u094d\u0924\u0947 \u0e01\u0e23\u0e30\u0e15\u0e48\u0e32\u0e22 \ud1a0\ub07c",
+    "\u05d0\u05e8\u05e0\u05d1 \u0928\u092e\u0938\u094d\u0924\u0947",
+    "\u0e01\u0e23\u0e30\u0e15\u0e48\u0e32\u0e22 \ud1a0\ub07c",
     "mixed\u6df7\u5408\u0441\u043c\u0435\u0448\u0430\u043d\u043d\u044b\u0439abc\u00df\u01c5\u0130",
     "caf\u00e9 cafe\u0301 \u212b \u00c5 A\u030a \ufb01",
     "\U0001f407\U0001f680",
@@ -61,7 +62,9 @@ PLAIN = (
     "-" * 80,
     " a" * 60,
     "Rephrase: Rephrase:Rephrase :",
-    "<|endoftext", "|endoftext|>", "<|im_start|>",
+    "<|endoftext",
+    "|endoftext|>",
+    "<|im_start|>",
 )
 """Every one also appears with white space around it."""
 
@@ -83,7 +86,15 @@ def texts() -> list[str]:
 def random_texts() -> list[str]:
     """Random scalar values from a few blocks, mixed with spaces and letters."""
     generator = torch.Generator().manual_seed(SEED)
-    blocks = ((32, 127), (0, 32), (128, 0x250), (0x370, 0x600), (0x2000, 0x2100), (0x4E00, 0x5000), (0x1F300, 0x1F700))
+    blocks = (
+        (32, 127),
+        (0, 32),
+        (128, 0x250),
+        (0x370, 0x600),
+        (0x2000, 0x2100),
+        (0x4E00, 0x5000),
+        (0x1F300, 0x1F700),
+    )
     found = []
     for _ in range(60):
         characters = []
