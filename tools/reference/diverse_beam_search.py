@@ -55,7 +55,7 @@ def main() -> None:
     use_one_thread()
     logging.set_verbosity_error()
     generator = torch.Generator().manual_seed(SEED)
-    models = {name: load(name) for name in MODELS}
+    models = {name: load(name, attention="eager") for name in MODELS}
     records, redrawn = [], 0
     for case in cases():
         prompts, more = stable_prompts(models[case.model], case, generator)

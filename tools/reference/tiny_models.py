@@ -90,9 +90,15 @@ def draw_weights(model: GPT2LMHeadModel, seed: int, std: float, eos_boost: float
         model.transformer.ln_f.bias.add_(eos_boost * eos_row / eos_row.dot(eos_row))
 
 
-def load(name: str, dtype: torch.dtype = torch.float32) -> GPT2LMHeadModel:
-    """A tiny model from its golden folder, in evaluation mode."""
-    model = GPT2LMHeadModel.from_pretrained(GOLDEN_DIR / name)
+def load(name: str, dtype: torch.dtype = torch.float32, attention: str = "sdpa") -> GPT2LMHeadModel:
+    """A tiny model from its golden folder, in evaluation mode.
+
+    transformers 4.56.2 forgets `scale_attn_by_inverse_layer_idx` unless `attention` is "eager", which
+    in turn cannot upcast from float64; upcasting changes nothing in float32, so it is turned off.
+    """
+    model = GPT2LMHeadModel.from_pretrained(
+        GOLDEN_DIR / name, attn_implementation=attention, reorder_and_upcast_attn=False
+    )
     return model.to(dtype).eval()
 
 
