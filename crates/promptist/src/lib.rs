@@ -3,6 +3,7 @@
 //! The system of "Optimizing Prompts for Text-to-Image Generation" (Hao et al., NeurIPS 2023).
 
 pub mod error;
+pub mod data;
 pub mod template;
 pub mod decoding;
 
