@@ -23,8 +23,6 @@ pub enum Kind {
     Engine,
     /// "artstation", "trending on pixiv".
     Website,
-    /// A person: "alphonse mucha".
-    Artist,
 }
 
 /// A word of a text: where it stands, and how the lists spell it.

@@ -43,6 +43,9 @@ const MAX_LEADING_MODIFIERS: usize = 4;
 /// Longest phrase, in words, that its last word alone may make a modifier.
 const MAX_HEADED_WORDS: usize = 5;
 
+/// The same where the last two words are an entry of the lists: "a heavy metal shirt vector design".
+const MAX_COMPOUND_HEADED_WORDS: usize = 8;
+
 /// Cuts a normalised prompt into main content and modifiers. `None` if nothing in it says what is shown.
 pub fn split(text: &str) -> Option<Split> {
     let spans = phrase_spans(text);
@@ -139,7 +142,8 @@ fn judge_first(phrase: &str) -> Role {
 fn judge(phrase: &str) -> Role {
     let words = words(phrase);
     let modifier = words.is_empty()
-        || covered(&words, Artists::AreModifiers)
+        || (covered(&words, Artists::AreModifiers) && !waits_for_a_noun(&words))
+        || camera_model(&words)
         || headed(&words)
         || medium_with_origin(&words)
         || credit_at(&words, 0).is_some();
@@ -194,6 +198,29 @@ fn covered_at(words: &[Word], artists: Artists) -> Option<(usize, bool)> {
     lexicon::is_filler(folded).then_some((1, false))
 }
 
+/// "a gritty, street-level hero": an article and adjectives only, whose noun is in the next phrase.
+fn waits_for_a_noun(words: &[Word]) -> bool {
+    let noun = |at: usize| {
+        matches!(
+            lexicon::longest_term(&words[at..]),
+            Some((_, Kind::Medium | Kind::Camera | Kind::Lighting | Kind::Engine | Kind::Website))
+        ) || ["masterpiece", "masterwork", "style"].contains(&words[at].folded.as_str())
+            || lexicon::is_head(&words[at].folded)
+    };
+    words.len() > 1 && ["a", "an"].contains(&words[0].folded.as_str()) && !(1..words.len()).any(noun)
+}
+
+/// "canon eos r 3", "sony a 7 r iv": a maker and a short model name.
+fn camera_model(words: &[Word]) -> bool {
+    const MAKERS: &[&str] = &[
+        "canon", "nikon", "sony", "leica", "hasselblad", "fujifilm", "fuji", "kodak", "cinestill", "arri", "panasonic", "panavision", "lumix",
+        "olympus", "pentax", "zeiss", "agfa", "ilford",
+    ];
+    words.len() <= 6
+        && words.first().is_some_and(|first| MAKERS.contains(&first.folded.as_str()))
+        && !words.iter().any(|word| TELLING.contains(&word.folded.as_str()))
+}
+
 /// "35mm", "8k", "1980s", "1954", "f", "19th".
 fn is_measure(folded: &str) -> bool {
     const UNITS: &[&str] = &["", "k", "mm", "p", "mp", "fps", "s", "th", "st", "nd", "rd", "d", "x", "h", "px", "bit"];
@@ -211,14 +238,21 @@ fn is_coinage(folded: &str) -> bool {
 /// Rule 2.
 fn headed(words: &[Word]) -> bool {
     let Some(last) = words.last() else { return false };
-    if words.len() > MAX_HEADED_WORDS || !lexicon::is_head(&last.folded) {
+    let compound = words.len() > 1 && matches!(lexicon::longest_term(&words[words.len() - 2..]), Some((2, _)));
+    let longest = if compound { MAX_COMPOUND_HEADED_WORDS } else { MAX_HEADED_WORDS };
+    if words.len() > longest || !(compound || lexicon::is_head(&last.folded)) {
         return false;
     }
     let tells = |word: &Word| {
         let folded = word.folded.as_str();
         TELLING.contains(&folded) || (folded.ends_with("ing") && folded.len() > 4 && lexicon::longest_term(std::slice::from_ref(word)).is_none())
     };
-    !words[..words.len() - 1].iter().any(tells) && words.last().is_some_and(|last| last.folded != "background" || words.len() <= 3)
+    let placed = words.len() > 1 && ["the", "at", "in", "on", "of"].contains(&words[words.len() - 2].folded.as_str());
+    let plain = match last.folded.as_str() {
+        "background" | "backdrop" | "light" | "scale" | "edges" => words.len() <= 3,
+        _ => true,
+    };
+    plain && !placed && !words[..words.len() - 1].iter().any(tells)
 }
 
 /// Words of action and place: a phrase with one of them shows something, whatever it ends in.
@@ -229,19 +263,20 @@ const TELLING: &[&str] = &[
 
 /// Rule 3.
 fn medium_with_origin(words: &[Word]) -> bool {
-    let (mut at, mut medium) = (0, false);
+    let (mut at, mut medium, mut credited) = (0, false, false);
     while let Some((taken, counts)) = covered_at(&words[at..], Artists::AreContent) {
-        let origin = ["by", "from", "in", "with", "on", "for", "using"].contains(&words[at].folded.as_str());
-        if medium && origin {
+        let origin = match words[at].folded.as_str() {
+            "by" | "from" => credited,
+            "in" | "with" | "on" | "for" | "using" => medium,
+            _ => false,
+        };
+        if origin {
             return true;
         }
         if counts {
-            medium = matches!(
-                lexicon::longest_term(&words[at..]),
-                Some((_, Kind::Medium | Kind::Camera | Kind::Engine | Kind::Website | Kind::Quality))
-            );
-        } else if !lexicon::is_filler(&words[at].folded) {
-            medium = false;
+            let kind = lexicon::longest_term(&words[at..]).map(|(_, kind)| kind);
+            medium = kind == Some(Kind::Medium);
+            credited = matches!(kind, Some(Kind::Medium | Kind::Camera | Kind::Engine | Kind::Website | Kind::Quality));
         }
         at += taken;
     }
@@ -254,7 +289,15 @@ fn credit_at(words: &[Word], at: usize) -> Option<usize> {
     let rest = &words[at..];
     for marker in CREDITS {
         if starts_with(rest, marker) && (rest.len() > marker.len() || at == 0) {
-            return Some(marker.len());
+            let named = rest.get(marker.len()).is_none_or(|next| marker.last() != Some(&"by") || !NOT_A_NAME.contains(&next.folded.as_str()));
+            return named.then_some(marker.len());
+        }
+    }
+    // "in simon stalenhag style", "in art nouveau style"
+    if rest.first().is_some_and(|first| first.folded == "in") {
+        let style = rest.iter().take(5).position(|word| word.folded == "style");
+        if style.is_some_and(|style| style > 1 && covered(&rest[1..style], Artists::AreModifiers)) {
+            return style;
         }
     }
     if rest.first()?.folded != "by" {
@@ -320,7 +363,7 @@ const NOT_A_NAME: &[&str] = &[
     "lamplight", "candle", "candles", "fire", "light", "lights", "sea", "water", "lake", "river", "side", "train", "car", "boat", "bus",
     "hand", "itself", "himself", "herself", "themselves", "another", "other", "others", "giant", "huge", "large", "small", "big", "tall",
     "trees", "flowers", "people", "machines", "magic", "nature", "neon", "soft", "bright", "dark", "red", "blue", "green", "white",
-    "black", "golden", "glowing", "me", "you", "him", "them", "us", "it",
+    "black", "golden", "glowing", "horse", "horses", "god", "gods", "me", "you", "him", "them", "us", "it",
 ];
 
 /// What is done "by" something that is no artist and does not end in -ed: "lit by", "held by".
@@ -349,7 +392,8 @@ fn strong_tail_at(words: &[Word], at: usize) -> bool {
         _ => ["highly", "very", "ultra", "hyper", "extremely", "super", "insanely"].contains(&tail[0].folded.as_str())
             && tail.get(1).is_some_and(|next| STRONG.contains(&next.folded.as_str())),
     };
-    strong && covered(tail, Artists::AreModifiers)
+    let said = ["is", "are", "of", "a", "an", "the", "with", "in", "and", "as", "very"].contains(&words[at - 1].folded.as_str());
+    strong && !said && covered(tail, Artists::AreModifiers)
 }
 
 /// What stands before a name when its bearer is in the picture.

@@ -266,6 +266,7 @@ fn punctuation(text: &str) -> String {
     let text = RULES.comma.replace_all(&text, ", ");
     let text = RULES.no_space_after_comma.replace_all(&text, "$1, $2");
     let text = RULES.empty_bracket.replace_all(&text, " ");
+    let text = RULES.by_comma.replace_all(&text, "$1 ");
     let text = RULES.spaces.replace_all(&text, " ");
     let text = text.trim_matches(|c: char| c.is_whitespace() || ",.:-+/&=%'".contains(c));
     RULES.dangling.replace(text, "").trim().to_owned()
@@ -313,6 +314,7 @@ struct Rules {
     empty_bracket: Regex,
     comma: Regex,
     no_space_after_comma: Regex,
+    by_comma: Regex,
     dangling: Regex,
 }
 
@@ -349,6 +351,7 @@ static RULES: LazyLock<Rules> = LazyLock::new(|| {
         empty_bracket: rule(r"\(\s*\)"),
         comma: rule(r"\s*[.:!-]*\s*,[\s,.:;!-]*"),
         no_space_after_comma: rule(r"([^\d]),([^\s])"),
+        by_comma: rule(r"(?i)\b(by), "),
         dangling: rule(r"(?i)(?:[\s,]+(?:by|and|with|of|the|a|an|in|on|at|from|for|to|&))+$"),
     }
 });
