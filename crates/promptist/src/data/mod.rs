@@ -1,12 +1,13 @@
-//! From engineered prompts to training pairs.
+//! Text in and out: from engineered prompts to training pairs, and what both are measured by.
 //!
 //! ```text
-//! targets -> normalize -> safety, junk -> near_duplicates -> main_content -> sources -> train / validation / test
+//! targets -> normalize -> safety -> near_duplicates -> main_content -> sources -> train / validation / test
 //! ```
 //!
 //! Text only: no tensors and no tokenizer here. Encoding and padding of pairs belong to training.
 
 pub mod artists;
-pub(crate) mod lexicon;
+mod lexicon;
+pub mod lines;
 pub mod main_content;
 pub mod normalize;
