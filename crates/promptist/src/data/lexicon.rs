@@ -108,6 +108,12 @@ pub(crate) fn is_head(folded: &str) -> bool {
     LISTS.heads.contains(folded)
 }
 
+/// Every word that occurs in the lists of modifiers, fillers and heads.
+pub(crate) fn vocabulary() -> HashSet<String> {
+    let entries = LISTS.terms.keys().chain(&LISTS.fillers).chain(&LISTS.heads).chain(LISTS.artists.keys());
+    entries.flat_map(|entry| entry.split(' ')).map(str::to_owned).collect()
+}
+
 fn longest<T: Copy>(map: &HashMap<String, T>, longest: usize, words: &[Word]) -> Option<(usize, T)> {
     let mut key = String::new();
     let mut found = None;

@@ -87,6 +87,13 @@ pub fn is_modifier(phrase: &str) -> bool {
     judge(phrase) == Role::Modifier
 }
 
+/// Where in a phrase a credit to a maker begins: "art by X", "digital painting | in the style of X".
+pub fn credit_start(phrase: &str) -> Option<usize> {
+    let words = words(phrase);
+    let at = (0..words.len()).find(|&at| credit_at(&words, at) == Some(Credit::Maker))?;
+    Some(words[at].start)
+}
+
 /// What a phrase does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
@@ -212,12 +219,12 @@ fn waits_for_a_noun(words: &[Word]) -> bool {
 
 /// "canon eos r 3", "sony a 7 r iv": a maker and a short model name.
 fn camera_model(words: &[Word]) -> bool {
-    const MAKERS: &[&str] = &[
+    const BRANDS: &[&str] = &[
         "canon", "nikon", "sony", "leica", "hasselblad", "fujifilm", "fuji", "kodak", "cinestill", "arri", "panasonic", "panavision", "lumix",
         "olympus", "pentax", "zeiss", "agfa", "ilford",
     ];
     words.len() <= 6
-        && words.first().is_some_and(|first| MAKERS.contains(&first.folded.as_str()))
+        && words.first().is_some_and(|first| BRANDS.contains(&first.folded.as_str()))
         && !words.iter().any(|word| TELLING.contains(&word.folded.as_str()))
 }
 
@@ -284,20 +291,31 @@ fn medium_with_origin(words: &[Word]) -> bool {
     (1..words.len().min(MAX_HEADED_WORDS + 1)).any(|by| words[by].folded == "by" && headed(&words[..by]))
 }
 
-/// Rules 4 and 5: a credit that starts at word `at`; how many words its marker takes.
-fn credit_at(words: &[Word], at: usize) -> Option<usize> {
+/// Whom or what a credit names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Credit {
+    /// "art by X", "in the style of X".
+    Maker,
+    /// "trending on X", "rendered in X".
+    Tool,
+}
+
+/// Rules 4 and 5: the credit that starts at word `at`.
+fn credit_at(words: &[Word], at: usize) -> Option<Credit> {
     let rest = &words[at..];
-    for marker in CREDITS {
+    for (marker, credit) in MAKERS.iter().map(|marker| (marker, Credit::Maker)).chain(TOOLS.iter().map(|marker| (marker, Credit::Tool))) {
         if starts_with(rest, marker) && (rest.len() > marker.len() || at == 0) {
             let named = rest.get(marker.len()).is_none_or(|next| marker.last() != Some(&"by") || !NOT_A_NAME.contains(&next.folded.as_str()));
-            return named.then_some(marker.len());
+            let styled = credit == Credit::Maker && marker.last() == Some(&"of") && covered(&rest[marker.len()..], Artists::AreContent);
+            return named.then_some(if styled { Credit::Tool } else { credit });
         }
     }
     // "in simon stalenhag style", "in art nouveau style"
     if rest.first().is_some_and(|first| first.folded == "in") {
         let style = rest.iter().take(5).position(|word| word.folded == "style");
         if style.is_some_and(|style| style > 1 && covered(&rest[1..style], Artists::AreModifiers)) {
-            return style;
+            let maker = (1..style.unwrap_or(1)).any(|word| lexicon::longest_artist(&rest[word..]).is_some());
+            return Some(if maker { Credit::Maker } else { Credit::Tool });
         }
     }
     if rest.first()?.folded != "by" {
@@ -306,19 +324,19 @@ fn credit_at(words: &[Word], at: usize) -> Option<usize> {
     let name = &rest[1..];
     let first = name.first()?;
     if lexicon::longest_artist(name).is_some() {
-        return Some(1);
+        return Some(Credit::Maker);
     }
     if at == 0 {
-        return (!NOT_A_NAME.contains(&first.folded.as_str())).then_some(1);
+        return (!NOT_A_NAME.contains(&first.folded.as_str())).then_some(Credit::Maker);
     }
     let before = words[at - 1].folded.as_str();
     let passive = before.ends_with("ed") || before.ends_with("ing") || PASSIVES.contains(&before);
     let run = name.iter().take_while(|word| word.folded != "and" && word.folded != "&").count();
-    (!passive && !NOT_A_NAME.contains(&first.folded.as_str()) && (2..=4).contains(&run)).then_some(1)
+    (!passive && !NOT_A_NAME.contains(&first.folded.as_str()) && (2..=4).contains(&run)).then_some(Credit::Maker)
 }
 
-/// What names the hand behind a picture.
-const CREDITS: &[&[&str]] = &[
+/// What comes before the name of the hand behind a picture.
+const MAKERS: &[&[&str]] = &[
     &["in", "the", "style", "of"],
     &["in", "the", "styles", "of"],
     &["in", "the", "art", "style", "of"],
@@ -340,6 +358,12 @@ const CREDITS: &[&[&str]] = &[
     &["sculpted", "by"],
     &["created", "by"],
     &["rendered", "by"],
+    &["with", "art", "direction"],
+    &["art", "direction", "by"],
+];
+
+/// What comes before the name of a program, a camera or a website.
+const TOOLS: &[&[&str]] = &[
     &["rendered", "in"],
     &["render", "in"],
     &["made", "in", "blender"],
@@ -352,8 +376,6 @@ const CREDITS: &[&[&str]] = &[
     &["featured", "on"],
     &["featured", "in"],
     &["oil", "on", "canvas"],
-    &["with", "art", "direction"],
-    &["art", "direction", "by"],
 ];
 
 /// What follows "by" without being a name: "by the sea", "by night".

@@ -7,7 +7,12 @@
 //! Text only: no tensors and no tokenizer here. Encoding and padding of pairs belong to training.
 
 pub mod artists;
+pub mod degenerate;
 mod lexicon;
 pub mod lines;
 pub mod main_content;
+pub mod near_duplicates;
 pub mod normalize;
+mod paraphrase;
+pub mod safety;
+pub mod sources;
