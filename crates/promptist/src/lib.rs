@@ -5,6 +5,8 @@
 pub mod atomic;
 pub mod decoding;
 pub mod error;
+pub mod hub;
+pub mod model_source;
 pub mod progress;
 pub mod template;
 pub mod weights;
