@@ -60,6 +60,9 @@ pub enum Error {
         /// The rule that it breaks.
         reason: String,
     },
+    /// A computation gave NaN or infinity where a number must be.
+    #[error("not finite: {0}")]
+    NotFinite(String),
     /// The user's input is empty or whitespace.
     #[error("the prompt is empty")]
     EmptyPrompt,

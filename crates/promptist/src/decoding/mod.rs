@@ -3,8 +3,112 @@
 //! Everything here knows a language model only as [`LanguageModel`]: fill a cache with prompts,
 //! advance it by one token a row, reorder its rows. The same searches therefore run over the model
 //! on the tensor library and over any engine that can do those three things.
+//!
+//! [`generate`] is the entry. Each search is a file: `beam`, `diverse_beam`, `sample` (greedy too);
+//! `batch` leads many of them through one model; `logits` holds what changes scores on the way.
 
-use crate::error::Result;
+mod batch;
+mod beam;
+mod candidates;
+mod diverse_beam;
+mod hypotheses;
+mod log_softmax;
+mod logits;
+mod random;
+mod raw_settings;
+mod sample;
+mod settings;
+
+pub use hypotheses::{Finish, Hypothesis};
+pub use random::sample_key;
+pub use raw_settings::RawDecodingSettings;
+pub use settings::{DecodingSettings, EarlyStopping, LengthNormalization};
+
+use crate::error::{Error, Result};
+use beam::BeamSearch;
+use diverse_beam::DiverseBeamSearch;
+use logits::{LogitsProcessors, Warpers};
+use sample::{Chooser, SampleSearch};
+
+/// Answers to each prompt, best first: `num_return_sequences` of them, fewer only where a beam search
+/// runs out of tokens that may come.
+///
+/// `sample_keys` has a [`sample_key`] per prompt; only sampling looks at it. An answer depends on its
+/// prompt, its key and the settings, not on the other prompts.
+///
+/// # Errors
+/// - [`Error::Config`] if the settings are impossible, alone or with the model's vocabulary
+/// - [`Error::EmptyPrompt`], [`Error::PromptTooLong`]: nothing is cut silently
+/// - [`Error::Shape`] if `sample_keys` are not as many as prompts, or a prompt's id is none of the
+///   model's
+/// - [`Error::NotFinite`] if the model's logits are not numbers
+pub fn generate<M: LanguageModel>(
+    model: &M,
+    prompts: &[Vec<u32>],
+    settings: &DecodingSettings,
+    sample_keys: &[u64],
+) -> Result<Vec<Vec<Hypothesis>>> {
+    settings.validate()?;
+    settings.validate_vocabulary(model.vocab_size())?;
+    prompts
+        .iter()
+        .try_for_each(|prompt| check_prompt(model, prompt, settings.max_new_tokens))?;
+    if settings.do_sample && sample_keys.len() != prompts.len() {
+        return Err(Error::Shape(format!(
+            "{} sample keys for {} prompts",
+            sample_keys.len(),
+            prompts.len()
+        )));
+    }
+    if prompts.is_empty() {
+        return Ok(Vec::new());
+    }
+
+    let processors = &LogitsProcessors::new(settings);
+    let is_total = settings.length_normalization == LengthNormalization::Total;
+    if settings.do_sample {
+        let warpers = Warpers::new(settings);
+        batch::run(model, prompts, settings.max_new_tokens, |idx| {
+            let draw = Chooser::Draw {
+                warpers: warpers.clone(),
+                sample_key: sample_keys[idx],
+            };
+            SampleSearch::new(settings, processors, &prompts[idx], draw)
+        })
+    } else if settings.num_beams == 1 {
+        batch::run(model, prompts, settings.max_new_tokens, |idx| {
+            SampleSearch::new(settings, processors, &prompts[idx], Chooser::Greedy)
+        })
+    } else if settings.num_beam_groups > 1 || is_total {
+        batch::run(model, prompts, settings.max_new_tokens, |idx| {
+            DiverseBeamSearch::new(settings, processors, &prompts[idx])
+        })
+    } else {
+        batch::run(model, prompts, settings.max_new_tokens, |idx| {
+            BeamSearch::new(settings, processors, &prompts[idx])
+        })
+    }
+}
+
+fn check_prompt<M: LanguageModel>(model: &M, prompt: &[u32], max_new_tokens: usize) -> Result<()> {
+    if prompt.is_empty() {
+        return Err(Error::EmptyPrompt);
+    }
+    let (n_positions, vocab_size) = (model.n_positions(), model.vocab_size());
+    if prompt.len().saturating_add(max_new_tokens) > n_positions {
+        return Err(Error::PromptTooLong {
+            prompt_tokens: prompt.len(),
+            max_new_tokens,
+            n_positions,
+        });
+    }
+    match prompt.iter().find(|&&id| id as usize >= vocab_size) {
+        Some(id) => Err(Error::Shape(format!(
+            "token {id} of a prompt is outside the vocabulary of {vocab_size}"
+        ))),
+        None => Ok(()),
+    }
+}
 
 /// Next-token scores of several rows.
 #[derive(Debug, Clone)]

@@ -1,0 +1,162 @@
+//! Beam search, as `GenerationMixin._beam_search` of transformers 5.23.
+//!
+//! Where that code fills empty places with hypotheses of score -1e9, here there are none: with a
+//! vocabulary smaller than the number of candidates, or with so many tokens banned that beams run
+//! out, it returns copies or padding at -1e9, and we return fewer answers.
+
+use super::batch::{Extension, Rows, Scratch, Search};
+use super::hypotheses::{Finish, FinishedPool, Hypothesis};
+use super::log_softmax::Normalizer;
+use super::logits::{Context, LogitsProcessors};
+use super::settings::{DecodingSettings, EarlyStopping};
+use crate::error::Result;
+
+/// One prompt's beam search.
+pub(super) struct BeamSearch<'a> {
+    settings: &'a DecodingSettings,
+    processors: &'a LogitsProcessors,
+    prompt: &'a [u32],
+    /// Best first; row i of the cache is beam i. All have the same length.
+    running: Vec<Beam>,
+    finished: FinishedPool,
+}
+
+struct Beam {
+    token_ids: Vec<u32>,
+    /// Sum of log-probabilities.
+    score: f32,
+}
+
+impl<'a> BeamSearch<'a> {
+    pub(super) fn new(
+        settings: &'a DecodingSettings,
+        processors: &'a LogitsProcessors,
+        prompt: &'a [u32],
+    ) -> Self {
+        Self {
+            settings,
+            processors,
+            prompt,
+            running: vec![Beam {
+                token_ids: Vec::new(),
+                score: 0.0,
+            }],
+            finished: FinishedPool::new(settings.num_beams),
+        }
+    }
+
+    /// Nothing that still runs can enter the pool.
+    fn is_over(&self, length: usize) -> bool {
+        let Some(best) = self.running.first() else {
+            return true;
+        };
+        let Some(worst) = self.finished.worst_of_full() else {
+            return false;
+        };
+        match self.settings.early_stopping {
+            EarlyStopping::True => true,
+            EarlyStopping::False => self.normalized(best.score, length) <= worst,
+            EarlyStopping::Never => {
+                let longest = if self.settings.length_penalty > 0.0 {
+                    self.settings.max_new_tokens
+                } else {
+                    length
+                };
+                self.normalized(best.score, longest) <= worst
+            }
+        }
+    }
+
+    /// `score / length ^ length_penalty`, the power in f64 and the division in f32, as there.
+    fn normalized(&self, score: f32, length: usize) -> f64 {
+        let penalty = (length as f64).powf(self.settings.length_penalty);
+        f64::from(score / penalty as f32)
+    }
+}
+
+impl Search for BeamSearch<'_> {
+    fn advance(
+        &mut self,
+        rows: Rows<'_>,
+        scratch: &mut Scratch,
+        next: &mut Vec<Extension>,
+    ) -> Result<()> {
+        let num_beams = self.settings.num_beams;
+        // a, b, c. Log-probabilities, processed and added up; the best of all continuations.
+        scratch.top.reset(num_candidates(self.settings, num_beams));
+        for (beam_idx, beam) in self.running.iter().enumerate() {
+            let logits = rows.row(beam_idx);
+            let normalizer = Normalizer::of(logits)?;
+            let context = Context {
+                prompt: self.prompt,
+                generated: &beam.token_ids,
+            };
+            if self.processors.are_idle(context) {
+                scratch
+                    .top
+                    .offer_row(beam_idx, logits, normalizer, beam.score);
+            } else {
+                scratch.scores.clear();
+                scratch
+                    .scores
+                    .extend(logits.iter().map(|&logit| normalizer.log_prob(logit)));
+                self.processors.apply(context, &mut scratch.scores);
+                scratch
+                    .top
+                    .offer_row(beam_idx, &scratch.scores, Normalizer::IDENTITY, beam.score);
+            }
+        }
+
+        // d, e, f. The end token counts in the length. It closes a beam only from among the best
+        // `num_beams` candidates; the others stand by, so that `num_beams` can go on.
+        let length = self.running.first().map_or(0, |beam| beam.token_ids.len()) + 1;
+        let is_last = length == self.settings.max_new_tokens;
+        let mut running = Vec::with_capacity(num_beams);
+        for (rank, candidate) in scratch.top.best_first().iter().enumerate() {
+            let parent = &self.running[candidate.beam_idx];
+            let is_eos = self.settings.is_eos(candidate.token_id);
+            if is_eos && rank < num_beams {
+                let score = self.normalized(candidate.score, length);
+                self.finished.add(score, &parent.token_ids, Finish::Eos);
+            } else if !is_eos && running.len() < num_beams {
+                // At the last step only the best `num_beams` candidates count, ended or not.
+                let beam = parent.extended(candidate.token_id, candidate.score);
+                if is_last && rank < num_beams {
+                    let score = self.normalized(beam.score, length);
+                    self.finished.add(score, &beam.token_ids, Finish::Length);
+                }
+                running.push(beam);
+                next.push(Extension {
+                    row: candidate.beam_idx,
+                    token_id: candidate.token_id,
+                });
+            }
+        }
+        self.running = running;
+
+        // g. The stopping condition.
+        if is_last || self.is_over(length) {
+            next.clear();
+        }
+        Ok(())
+    }
+
+    fn into_hypotheses(self) -> Vec<Hypothesis> {
+        FinishedPool::best_of([self.finished], self.settings.num_return_sequences)
+    }
+}
+
+impl Beam {
+    fn extended(&self, token_id: u32, score: f32) -> Self {
+        let mut token_ids = Vec::with_capacity(self.token_ids.len() + 1);
+        token_ids.extend_from_slice(&self.token_ids);
+        token_ids.push(token_id);
+        Self { token_ids, score }
+    }
+}
+
+/// Candidates looked at for `num_beams` beams at each step: enough that `num_beams` of them are not
+/// end tokens.
+pub(super) fn num_candidates(settings: &DecodingSettings, num_beams: usize) -> usize {
+    num_beams * (1 + settings.eos_token_id.len()).max(2)
+}

@@ -1,0 +1,254 @@
+//! Diverse beam search, as `_group_beam_search` of transformers 4.56.2 with its `BeamSearchScorer`
+//! and `HammingDiversityLogitsProcessor`, the last version to have them.
+//!
+//! Groups take turns within a step. A group pays `diversity_penalty` for each time an earlier group
+//! chose the same token at this step, and the payment stays in the score. Each group has a pool of its
+//! own and ends on its own; a finished group "chooses" its pad token for each of its beams from then
+//! on, and later groups pay for that one too.
+//!
+//! With one group this is beam search as it was before transformers 4.50, which differs from
+//! [`BeamSearch`](super::beam::BeamSearch) in what may still enter the pool: the best candidate, end
+//! token or not, bounds what can come, and at the last step all running beams enter.
+//! [`LengthNormalization::Total`] asks for it, to answer as the released demo did.
+
+use std::iter::repeat_n;
+
+use super::batch::{Extension, Rows, Scratch, Search};
+use super::beam::num_candidates;
+use super::candidates::Candidate;
+use super::hypotheses::{Finish, FinishedPool, Hypothesis};
+use super::log_softmax::Normalizer;
+use super::logits::{Context, LogitsProcessors};
+use super::settings::{DecodingSettings, EarlyStopping, LengthNormalization};
+use crate::error::Result;
+
+/// One prompt's diverse beam search.
+pub(super) struct DiverseBeamSearch<'a> {
+    settings: &'a DecodingSettings,
+    processors: &'a LogitsProcessors,
+    prompt: &'a [u32],
+    groups: Vec<Group>,
+    /// Length of the running beams.
+    length: usize,
+}
+
+struct Group {
+    running: Vec<Beam>,
+    finished: FinishedPool,
+    is_done: bool,
+}
+
+struct Beam {
+    /// Its row in the cache. At first all groups share the prompt's.
+    row: usize,
+    token_ids: Vec<u32>,
+    /// Sum of log-probabilities and penalties.
+    score: f32,
+}
+
+impl<'a> DiverseBeamSearch<'a> {
+    pub(super) fn new(
+        settings: &'a DecodingSettings,
+        processors: &'a LogitsProcessors,
+        prompt: &'a [u32],
+    ) -> Self {
+        let group_size = settings.num_beams / settings.num_beam_groups;
+        let group = || Group {
+            running: vec![Beam {
+                row: 0,
+                token_ids: Vec::new(),
+                score: 0.0,
+            }],
+            finished: FinishedPool::new(group_size),
+            is_done: false,
+        };
+        let groups = std::iter::repeat_with(group)
+            .take(settings.num_beam_groups)
+            .collect();
+        Self {
+            settings,
+            processors,
+            prompt,
+            groups,
+            length: 0,
+        }
+    }
+
+    /// The best continuations of a group, given the tokens that earlier groups chose.
+    fn candidates<'s>(
+        &self,
+        group: &Group,
+        (rows, normalizers): (Rows<'_>, &[Normalizer]),
+        chosen: &[u32],
+        scratch: &'s mut Scratch,
+    ) -> &'s [Candidate] {
+        let group_size = self.settings.num_beams / self.settings.num_beam_groups;
+        scratch.top.reset(num_candidates(self.settings, group_size));
+        for (beam_idx, beam) in group.running.iter().enumerate() {
+            let (logits, normalizer) = (rows.row(beam.row), normalizers[beam.row]);
+            let context = Context {
+                prompt: self.prompt,
+                generated: &beam.token_ids,
+            };
+            if chosen.is_empty() && self.processors.are_idle(context) {
+                scratch
+                    .top
+                    .offer_row(beam_idx, logits, normalizer, beam.score);
+                continue;
+            }
+            let scores = &mut scratch.scores;
+            scores.clear();
+            scores.extend(logits.iter().map(|&logit| normalizer.log_prob(logit)));
+            penalize_chosen(chosen, self.settings.diversity_penalty as f32, scores);
+            self.processors.apply(context, scores);
+            scratch
+                .top
+                .offer_row(beam_idx, scores, Normalizer::IDENTITY, beam.score);
+        }
+        scratch.top.best_first()
+    }
+
+    /// Closes beams at their end token and lets the best others go on; tells the rows to keep.
+    fn advance_group(
+        &self,
+        group: &mut Group,
+        candidates: &[Candidate],
+        next: &mut Vec<Extension>,
+    ) {
+        let group_size = self.settings.num_beams / self.settings.num_beam_groups;
+        let mut running = Vec::with_capacity(group_size);
+        for (rank, candidate) in candidates.iter().enumerate() {
+            let parent = &group.running[candidate.beam_idx];
+            if self.settings.is_eos(candidate.token_id) {
+                if rank < group_size {
+                    let score =
+                        self.normalized(candidate.score, parent.token_ids.len(), Finish::Eos);
+                    group.finished.add(score, &parent.token_ids, Finish::Eos);
+                }
+            } else if running.len() < group_size {
+                let mut token_ids = Vec::with_capacity(self.length);
+                token_ids.extend_from_slice(&parent.token_ids);
+                token_ids.push(candidate.token_id);
+                running.push(Beam {
+                    row: next.len(),
+                    token_ids,
+                    score: candidate.score,
+                });
+                next.push(Extension {
+                    row: parent.row,
+                    token_id: candidate.token_id,
+                });
+            }
+        }
+        group.running = running;
+        group.is_done = self.is_done(group, candidates.first());
+        if self.length == self.settings.max_new_tokens && !group.is_done {
+            for beam in &group.running {
+                let score = self.normalized(beam.score, beam.token_ids.len(), Finish::Length);
+                group.finished.add(score, &beam.token_ids, Finish::Length);
+            }
+        }
+    }
+
+    /// Nothing that still runs can enter the group's pool. `best` may be an end token: so it is there.
+    fn is_done(&self, group: &Group, best: Option<&Candidate>) -> bool {
+        let Some(best) = best else { return true };
+        let Some(worst) = group.finished.worst_of_full() else {
+            return group.running.is_empty();
+        };
+        let settings = self.settings;
+        let at =
+            |length: usize| f64::from(best.score) / (length as f64).powf(settings.length_penalty);
+        let (now, longest) = match settings.length_normalization {
+            LengthNormalization::Generated => (self.length, settings.max_new_tokens),
+            // The length there was taken before the new token.
+            LengthNormalization::Total => (
+                self.prompt.len() + self.length - 1,
+                self.prompt.len() + settings.max_new_tokens,
+            ),
+        };
+        match settings.early_stopping {
+            EarlyStopping::True => true,
+            EarlyStopping::False => worst >= at(now),
+            EarlyStopping::Never => {
+                worst
+                    >= at(if settings.length_penalty > 0.0 {
+                        longest
+                    } else {
+                        now
+                    })
+            }
+        }
+    }
+
+    /// In f64, as Python's floats there.
+    fn normalized(&self, score: f32, num_generated: usize, finish: Finish) -> f64 {
+        let length = self
+            .settings
+            .hypothesis_len(self.prompt.len(), num_generated, finish);
+        f64::from(score) / (length as f64).powf(self.settings.length_penalty)
+    }
+}
+
+impl Search for DiverseBeamSearch<'_> {
+    fn advance(
+        &mut self,
+        rows: Rows<'_>,
+        scratch: &mut Scratch,
+        next: &mut Vec<Extension>,
+    ) -> Result<()> {
+        let normalizers = rows
+            .iter()
+            .map(Normalizer::of)
+            .collect::<Result<Vec<_>>>()?;
+        let group_size = self.settings.num_beams / self.settings.num_beam_groups;
+        self.length += 1;
+        let mut groups = std::mem::take(&mut self.groups);
+        let mut chosen = Vec::with_capacity(self.settings.num_beams);
+        for group in &mut groups {
+            if group.is_done {
+                chosen.extend(
+                    self.settings
+                        .pad_token_id
+                        .into_iter()
+                        .flat_map(|id| repeat_n(id, group_size)),
+                );
+                continue;
+            }
+            let first = next.len();
+            let candidates = self.candidates(group, (rows, &normalizers), &chosen, scratch);
+            self.advance_group(group, candidates, next);
+            chosen.extend(next[first..].iter().map(|extension| extension.token_id));
+            if group.is_done {
+                next.truncate(first);
+            }
+        }
+        self.groups = groups;
+        if self.length == self.settings.max_new_tokens {
+            next.clear();
+        }
+        Ok(())
+    }
+
+    fn into_hypotheses(self) -> Vec<Hypothesis> {
+        let pools = self.groups.into_iter().map(|group| group.finished);
+        FinishedPool::best_of(pools, self.settings.num_return_sequences)
+    }
+}
+
+/// Takes `penalty` from each token's score for every time it stands in `chosen`.
+///
+/// # Source
+/// `HammingDiversityLogitsProcessor` of transformers 4.56.2.
+fn penalize_chosen(chosen: &[u32], penalty: f32, scores: &mut [f32]) {
+    for (idx, token_id) in chosen.iter().enumerate() {
+        if chosen[..idx].contains(token_id) {
+            continue;
+        }
+        let times = chosen[idx..]
+            .iter()
+            .filter(|&other| other == token_id)
+            .count();
+        scores[*token_id as usize] -= penalty * times as f32;
+    }
+}
