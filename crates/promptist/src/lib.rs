@@ -7,6 +7,8 @@ pub mod data;
 pub mod decoding;
 pub mod error;
 pub mod gpt2;
+pub mod hub;
+pub mod model_source;
 pub mod progress;
 pub mod template;
 pub mod tokenizer;
