@@ -30,8 +30,8 @@ use diverse_beam::DiverseBeamSearch;
 use logits::{LogitsProcessors, Warpers};
 use sample::{Chooser, SampleSearch};
 
-/// Answers to each prompt, best first: `num_return_sequences` of them, fewer only where a beam search
-/// runs out of tokens that may come.
+/// Answers to each prompt, best first: `num_return_sequences` of them, at least one, fewer only where a
+/// beam search runs out of tokens that may come.
 ///
 /// `sample_keys` has a [`sample_key`] per prompt; only sampling looks at it. An answer depends on its
 /// prompt, its key and the settings, not on the other prompts.
