@@ -2,8 +2,15 @@
 //!
 //! The system of "Optimizing Prompts for Text-to-Image Generation" (Hao et al., NeurIPS 2023).
 
-pub mod error;
-pub mod template;
+pub mod atomic;
+pub mod data;
 pub mod decoding;
+pub mod error;
+pub mod gpt2;
+pub mod progress;
+pub mod template;
+pub mod tokenizer;
+pub mod train;
+pub mod weights;
 
 pub use error::{Error, Result};

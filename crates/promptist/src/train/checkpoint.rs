@@ -1,0 +1,266 @@
+//! Checkpoints: a folder that is whole or absent.
+//!
+//! `checkpoints/step-N` is a model folder that transformers loads, with the optimiser's moments and
+//! the trainer's state beside it. It is written as `.step-N.tmp`, every file flushed, its SHA-256
+//! sums last, then renamed; `checkpoints/latest` names the one to resume from and is replaced after
+//! that. Whatever the process was doing when it died, `latest` names a whole checkpoint.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::atomic::{sync_folder, write_atomic};
+use crate::error::{Error, Result};
+use crate::gpt2::{Gpt2, folder, values};
+use crate::train::adamw::AdamW;
+use crate::weights::{TensorInfo, Weights, f32_to_bytes, hex, write_safetensors};
+
+const SUMS: &str = "SHA256SUMS";
+const STATE: &str = "state.json";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const LATEST: &str = "latest";
+
+/// Where a run stands, beside weights and moments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainState {
+    /// Steps done over all stages. The order of examples is a function of it and the seed.
+    pub step: u64,
+    /// Updates of the optimiser.
+    pub optimizer_step: u64,
+    /// Target tokens learned from, over all stages.
+    pub target_tokens: u64,
+    /// The last stage's best validation so far.
+    pub best: Option<Best>,
+}
+
+/// The best checkpoint of a stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// The stage, `language_model` or `sft`.
+    pub stage: String,
+    /// After this step.
+    pub step: u64,
+    /// Its validation loss, nats a target token.
+    pub validation_loss: f64,
+}
+
+/// The `checkpoints` folder of a run.
+#[derive(Debug, Clone)]
+pub struct Checkpoints {
+    folder: PathBuf,
+}
+
+impl Checkpoints {
+    /// Of the run in `run`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the folder cannot be created.
+    pub fn new(run: &Path) -> Result<Self> {
+        let folder = run.join("checkpoints");
+        fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        Ok(Self { folder })
+    }
+
+    /// The folder of the checkpoint after step `step`.
+    pub fn path(&self, step: u64) -> PathBuf {
+        self.folder.join(format!("step-{step}"))
+    }
+
+    /// Writes a checkpoint and makes it the latest. `tokenizer_files` are copied into it.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the latest checkpoint stays what it was, whole.
+    pub fn save(
+        &self,
+        model: &Gpt2,
+        optimizer: &AdamW,
+        state: &TrainState,
+        tokenizer_files: &[(String, Vec<u8>)],
+    ) -> Result<PathBuf> {
+        let target = self.path(state.step);
+        let temporary = self.folder.join(format!(".step-{}.tmp", state.step));
+        remove_folder(&temporary)?;
+        fs::create_dir(&temporary).map_err(Error::io(&temporary))?;
+        let written = folder::save(model, &temporary, tokenizer_files)
+            .and_then(|()| save_optimizer(&temporary.join(OPTIMIZER), optimizer))
+            .and_then(|()| {
+                let json = serde_json::to_vec_pretty(state).map_err(|e| Error::file(STATE, e.to_string()))?;
+                write_atomic(temporary.join(STATE), |file| file.write_all(&json))
+            })
+            .and_then(|()| write_sums(&temporary));
+        if let Err(error) = written {
+            // The disk may be full: give its space back before anything else is tried.
+            let _ = fs::remove_dir_all(&temporary);
+            return Err(error);
+        }
+        // A checkpoint of this name can be left from a process that died before it became `latest`.
+        remove_folder(&target)?;
+        fs::rename(&temporary, &target).map_err(Error::io(&target))?;
+        sync_folder(&self.folder).map_err(Error::io(&self.folder))?;
+        let name = format!("step-{}\n", state.step);
+        write_atomic(self.folder.join(LATEST), |file| file.write_all(name.as_bytes()))?;
+        Ok(target)
+    }
+
+    /// The checkpoint to resume from, its sums checked; none if the run died before its first.
+    /// Leftovers of checkpoints that were not finished are removed.
+    ///
+    /// # Errors
+    /// [`Error::File`] naming the file that differs from its sum or is missing; [`Error::Tensor`] if
+    /// the optimiser's moments do not cover every parameter.
+    pub fn load_latest(&self, device: &Device) -> Result<Option<(Gpt2, AdamW, TrainState)>> {
+        let latest = self.folder.join(LATEST);
+        let step = match fs::read_to_string(&latest) {
+            Ok(name) => match name.trim().strip_prefix("step-").and_then(|step| step.parse().ok()) {
+                Some(step) => Some(step),
+                None => return Err(Error::file(&latest, format!("names no checkpoint: {name:?}"))),
+            },
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(Error::io(&latest)(e)),
+        };
+        for (path, found) in self.entries()? {
+            if found.is_none() || found > step {
+                remove_folder(&path)?;
+            }
+        }
+        let Some(step) = step else { return Ok(None) };
+
+        let path = self.path(step);
+        check_sums(&path)?;
+        let state_path = path.join(STATE);
+        let text = fs::read_to_string(&state_path).map_err(Error::io(&state_path))?;
+        let state: TrainState =
+            serde_json::from_str(&text).map_err(|e| Error::file(&state_path, e.to_string()))?;
+        let model = folder::open(&path, device)?;
+        let optimizer = load_optimizer(&path.join(OPTIMIZER), &model, state.optimizer_step)?;
+        Ok(Some((model, optimizer, state)))
+    }
+
+    /// Removes all checkpoints but the `keep` newest and the one after `best`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn prune(&self, keep: usize, best: Option<u64>) -> Result<()> {
+        let mut steps: Vec<u64> = self.entries()?.into_iter().filter_map(|(_, step)| step).collect();
+        steps.sort_unstable_by(|a, b| b.cmp(a));
+        for &step in steps.iter().skip(keep.max(1)).filter(|&&step| Some(step) != best) {
+            remove_folder(&self.path(step))?;
+        }
+        Ok(())
+    }
+
+    /// Folders in here, with the step of those that are checkpoints by their name.
+    fn entries(&self) -> Result<Vec<(PathBuf, Option<u64>)>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(Error::io(&self.folder))? {
+            let entry = entry.map_err(Error::io(&self.folder))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let step = name.strip_prefix("step-").and_then(|step| step.parse().ok());
+            let unfinished = name.starts_with(".step-") && name.ends_with(".tmp");
+            if step.is_some() || unfinished {
+                entries.push((entry.path(), step));
+            }
+        }
+        Ok(entries)
+    }
+}
+
+fn remove_folder(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Moments as `m.{parameter}` and `v.{parameter}`, flattened.
+fn save_optimizer(path: &Path, optimizer: &AdamW) -> Result<()> {
+    let mut infos = Vec::new();
+    for (name, (m, _)) in &optimizer.moments {
+        for prefix in ["m", "v"] {
+            infos.push(TensorInfo::f32(format!("{prefix}.{name}"), m.dims()));
+        }
+    }
+    write_safetensors(path, &infos, &BTreeMap::new(), |info| {
+        let (prefix, name) = info.name.split_at(2);
+        let (m, v) = &optimizer.moments[name];
+        let moment = if prefix == "m." { m } else { v };
+        Ok(f32_to_bytes(&values(moment.clone())?).into_owned().into())
+    })
+}
+
+fn load_optimizer(path: &Path, model: &Gpt2, step: u64) -> Result<AdamW> {
+    let weights = Weights::open_file(path)?;
+    let device = model.device();
+    let mut optimizer = AdamW { step, ..AdamW::default() };
+    if step == 0 {
+        return Ok(optimizer);
+    }
+    for (name, shape) in model.parameter_shapes()? {
+        let count = shape.iter().product();
+        let read = |prefix: &str| -> Result<Tensor<1>> {
+            let values = weights.get_f32(&format!("{prefix}.{name}"), &[count])?;
+            Ok(Tensor::from_data(TensorData::new(values, [count]), &device))
+        };
+        let moments = (read("m")?, read("v")?);
+        optimizer.moments.insert(name, moments);
+    }
+    Ok(optimizer)
+}
+
+/// Writes the sums of every file in `folder`, in the format of `sha256sum`, and flushes the folder.
+fn write_sums(folder: &Path) -> Result<()> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        names.push(entry.map_err(Error::io(folder))?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    let mut sums = String::new();
+    for name in names {
+        sums += &format!("{}  {name}\n", sha256(&folder.join(&name))?);
+    }
+    write_atomic(folder.join(SUMS), |file| file.write_all(sums.as_bytes()))?;
+    sync_folder(folder).map_err(Error::io(folder))
+}
+
+fn check_sums(folder: &Path) -> Result<()> {
+    let path = folder.join(SUMS);
+    let sums = fs::read_to_string(&path).map_err(Error::io(&path))?;
+    for line in sums.lines() {
+        let Some((expected, name)) = line.split_once("  ") else {
+            return Err(Error::file(&path, format!("malformed line {line:?}")));
+        };
+        let file = folder.join(name);
+        let found = sha256(&file)?;
+        if found != expected {
+            return Err(Error::file(&file, format!("expected SHA-256 {expected}, found {found}")));
+        }
+    }
+    Ok(())
+}
+
+fn sha256(path: &Path) -> Result<String> {
+    let mut file = fs::File::open(path).map_err(Error::io(path))?;
+    let mut hasher = Sha256::new();
+    std::io::copy(&mut file, &mut HashWriter(&mut hasher)).map_err(Error::io(path))?;
+    Ok(hex(&hasher.finalize()))
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

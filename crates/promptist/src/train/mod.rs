@@ -1,0 +1,16 @@
+//! Training: supervised fine-tuning on pairs, with a language-model stage before it for new models.
+//!
+//! [`sft::train`] is the loop. Beside it, one thing a file: what it is told ([`config`]), what it
+//! learns from and in which order ([`examples`]), loss and gradients ([`loss`], [`gradients`]), the
+//! update ([`adamw`], [`lr_schedule`]), and what is kept ([`checkpoint`], [`metrics`]).
+
+pub mod adamw;
+pub mod checkpoint;
+pub mod config;
+pub mod examples;
+pub mod gradients;
+pub mod loss;
+pub mod lr_schedule;
+pub mod metrics;
+pub mod sft;
+pub mod tensorboard;
