@@ -6,10 +6,11 @@
 //! after every beam, the beams are answers as they stand.
 
 use super::batch::{Extension, Rows, Scratch, Search};
+use super::early_stopping::EarlyStopping;
 use super::hypotheses::{Finish, FinishedPool, Hypothesis};
 use super::log_softmax::Normalizer;
 use super::logits::{Context, LogitsProcessors};
-use super::settings::{DecodingSettings, EarlyStopping};
+use super::settings::DecodingSettings;
 use crate::error::Result;
 
 /// One prompt's beam search.

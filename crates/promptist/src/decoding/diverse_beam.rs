@@ -16,10 +16,11 @@ use std::iter::repeat_n;
 use super::batch::{Extension, Rows, Scratch, Search};
 use super::beam::num_candidates;
 use super::candidates::Candidate;
+use super::early_stopping::EarlyStopping;
 use super::hypotheses::{Finish, FinishedPool, Hypothesis};
 use super::log_softmax::Normalizer;
 use super::logits::{Context, LogitsProcessors};
-use super::settings::{DecodingSettings, EarlyStopping, LengthNormalization};
+use super::settings::{DecodingSettings, LengthNormalization};
 use crate::error::Result;
 
 /// One prompt's diverse beam search.

@@ -6,9 +6,10 @@
 use super::batch::{Extension, Rows, Scratch, Search};
 use super::hypotheses::{Finish, Hypothesis};
 use super::log_softmax::Normalizer;
-use super::logits::{Choice, Context, LogitsProcessors, Softmax, Warpers};
+use super::logits::{Context, LogitsProcessors};
 use super::random;
 use super::settings::DecodingSettings;
+use super::warpers::{Choice, Softmax, Warpers};
 use crate::error::Result;
 
 /// How a token is chosen from a row.
