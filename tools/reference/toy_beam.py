@@ -191,8 +191,8 @@ def total_length_settings() -> Iterator[tuple[int, dict]]:
             "num_beams": num_beams,
             "length_penalty": length_penalty,
             "early_stopping": early_stopping,
-            "num_return_sequences": (1, 2, num_beams)[idx % 3],
-            "max_new_tokens": (12, 5, 20)[idx % 3],
+            "num_return_sequences": (2, 1)[idx % 2],
+            "max_new_tokens": (20, 12)[idx % 2],
             "eos_token_id": 7,
         }
 
@@ -212,9 +212,13 @@ def search_as_in_4_23_1() -> None:
     GenerationConfig.get_generation_mode = lambda self, assistant_model=None: mode
 
 
-def cases(model: ToyModel, all_settings: Iterator[tuple[int, dict]], first_seed: int) -> Iterator[dict]:
+def cases(
+    model: ToyModel, all_settings: Iterator[tuple[int, dict]], first_seed: int, singles: int = 3
+) -> Iterator[dict]:
+    """Runs the settings, each with a seed of its own, over a batch or over `singles` single prompts."""
     for seed, (prompt_count, settings) in enumerate(all_settings, first_seed):
-        for batch in [prompts(seed, prompt_count)] if prompt_count > 1 else [[p] for p in prompts(seed, 3)]:
+        batches = [prompts(seed, prompt_count)] if prompt_count > 1 else [[p] for p in prompts(seed, singles)]
+        for batch in batches:
             yield {"seed": seed, "settings": settings, "prompts": batch, "answers": run(model, seed, batch, settings)}
 
 
@@ -227,7 +231,7 @@ def main() -> None:
         found = list(cases(model, diverse_beam_settings(), 1000))
         search_as_in_4_23_1()
         total = {"length_normalization": "total"}
-        found += [c | {"settings": c["settings"] | total} for c in cases(model, total_length_settings(), 2000)]
+        found += [c | {"settings": c["settings"] | total} for c in cases(model, total_length_settings(), 2000, singles=12)]
     else:
         found = list(cases(model, beam_settings(), 1))
     golden = {

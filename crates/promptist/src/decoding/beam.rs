@@ -128,9 +128,8 @@ impl Search for BeamSearch<'_> {
                 let score = self.normalized(candidate.score, length);
                 self.finished.add(score, &parent.token_ids, Finish::Eos);
             } else if !is_eos && running.len() < num_beams {
-                // At the last step only the best `num_beams` candidates count, ended or not.
                 let beam = parent.extended(candidate.token_id, candidate.score);
-                if is_last && rank < num_beams {
+                if is_last {
                     let score = self.normalized(beam.score, length);
                     self.finished.add(score, &beam.token_ids, Finish::Length);
                 }
