@@ -143,29 +143,41 @@ fn is_cut(text: &str, words: &[String]) -> bool {
     if DANGLING.contains(&last.as_str()) || (words.len() > 1 && words[words.len() - 2..] == ["style", "of"]) {
         return true;
     }
-    // A stump of a word of the lists, after at least one phrase: "..., artstat", "..., highly detai".
-    let after_a_phrase = main_content::phrases(text).len() > 1;
-    after_a_phrase && last.chars().count() >= 4 && !VOCABULARY.contains(last) && VOCABULARY.iter().any(|word| word.len() > last.len() && word.starts_with(last.as_str()))
+    main_content::phrases(text).len() > 1 && is_stump(last)
+}
+
+/// A stump of a word of the lists: "artstat", "detai". A word that one of them only adds an ending to
+/// ("metal" of "metallic") is a word of its own.
+fn is_stump(last: &str) -> bool {
+    if last.chars().count() < 4 || !last.chars().all(char::is_alphabetic) || VOCABULARY.contains(last) || PLAIN_WORDS.contains(&last) {
+        return false;
+    }
+    let endings: Vec<&str> = VOCABULARY.iter().filter_map(|word| word.strip_prefix(last)).collect();
+    !endings.is_empty() && !endings.iter().any(|ending| ENDINGS.contains(ending))
 }
 
 /// No phrase ends in one of these.
 const DANGLING: &[&str] = &["a", "an", "and", "as", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "very", "with", "&"];
 
-/// All words of the lists of modifiers, with the plain words that begin like one.
-static VOCABULARY: LazyLock<HashSet<String>> = LazyLock::new(|| {
-    let mut vocabulary = lexicon::vocabulary();
-    vocabulary.extend(
-        [
-            "port", "sharpen", "paint", "hand", "cent", "center", "real", "comp", "deep", "detail", "dream", "elegant", "form", "gene", "glow",
-            "graph", "high", "horror", "illustrate", "imagine", "land", "lens", "line", "litho", "love", "mast", "master", "mini", "mood", "moon",
-            "myth", "neon", "orna", "over", "path", "pose", "post", "power", "rend", "render", "rock", "roman", "sand", "scene", "scen", "shad",
-            "shade", "sketch", "soft", "star", "style", "sun", "surf", "symbol", "tech", "trans", "ultra", "unity", "vibe", "view", "vint", "wall",
-            "water", "wide", "wild", "wood", "wonder", "yang", "stat", "stan", "stud", "star", "sing", "silver", "gold", "fire", "fantasia",
-        ]
-        .map(str::to_owned),
-    );
-    vocabulary
-});
+/// All words of the lists of modifiers.
+static VOCABULARY: LazyLock<HashSet<String>> = LazyLock::new(lexicon::vocabulary);
+
+/// What makes another word of a word.
+const ENDINGS: &[&str] = &[
+    "s", "es", "y", "ly", "al", "ial", "ual", "ic", "ical", "lic", "ish", "ism", "ist", "istic", "ous", "ful", "less", "ment", "er", "ers", "ed",
+    "ing", "en", "ern", "an", "ian", "ive", "ation", "ization", "ized", "ized", "time", "work", "board", "land", "light", "paper", "book", "shot",
+    "punk", "like", "borne", "ator", "ative", "ary", "ian", "ion", "tic", "ening", "tal", "ally",
+];
+
+/// Words that begin a word of the lists by chance: "pale" of "palette".
+const PLAIN_WORDS: &[&str] = &[
+    "angel", "arch", "base", "bird", "cart", "cast", "centre", "chan", "child", "class", "clay", "comp", "cyan", "decor", "desk", "dirt", "dish",
+    "edge", "fair", "feat", "flick", "flow", "gene", "grad", "grin", "harm", "hear", "heart", "hell", "illustrate", "imagine", "inspiration", "keys",
+    "lense", "mann", "manner", "mast", "mech", "mini", "mode", "night", "over", "pain", "pale", "past", "path", "pear", "pearl", "plea", "poke",
+    "port", "pose", "post", "proc", "rain", "roma", "roman", "safe", "sand", "screens", "self", "shin", "shut", "sing", "soul", "stat", "stick",
+    "stud", "suns", "taste", "tell", "them", "tint", "track", "tran", "trip", "unit", "view", "vint", "wall", "water", "webs", "wild", "wood", "part",
+    "star", "story", "screen", "brush", "power", "paint", "rock", "surf", "symbol", "tech", "vibe", "volume", "north", "west", "sharpen", "rend",
+];
 
 /// Words that carry no content of their own.
 const STOP_WORDS: &[&str] = &[

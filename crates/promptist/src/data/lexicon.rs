@@ -108,9 +108,9 @@ pub(crate) fn is_head(folded: &str) -> bool {
     LISTS.heads.contains(folded)
 }
 
-/// Every word that occurs in the lists of modifiers, fillers and heads.
+/// Every word that occurs in the lists of modifiers, fillers and heads; names are not words.
 pub(crate) fn vocabulary() -> HashSet<String> {
-    let entries = LISTS.terms.keys().chain(&LISTS.fillers).chain(&LISTS.heads).chain(LISTS.artists.keys());
+    let entries = LISTS.terms.keys().chain(&LISTS.fillers).chain(&LISTS.heads);
     entries.flat_map(|entry| entry.split(' ')).map(str::to_owned).collect()
 }
 

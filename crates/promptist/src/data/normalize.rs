@@ -266,7 +266,7 @@ fn punctuation(text: &str) -> String {
     let text = RULES.comma.replace_all(&text, ", ");
     let text = RULES.no_space_after_comma.replace_all(&text, "$1, $2");
     let text = RULES.empty_bracket.replace_all(&text, " ");
-    let text = RULES.by_comma.replace_all(&text, "$1 ");
+    let text = RULES.unfinished.replace_all(&text, "$1 ");
     let text = RULES.spaces.replace_all(&text, " ");
     let text = text.trim_matches(|c: char| c.is_whitespace() || ",.:-+/&=%'".contains(c));
     RULES.dangling.replace(text, "").trim().to_owned()
@@ -314,7 +314,7 @@ struct Rules {
     empty_bracket: Regex,
     comma: Regex,
     no_space_after_comma: Regex,
-    by_comma: Regex,
+    unfinished: Regex,
     dangling: Regex,
 }
 
@@ -329,7 +329,8 @@ static RULES: LazyLock<Rules> = LazyLock::new(|| {
             r"(?ix)
               (?:^|\s) --+ [a-z]+ (?: \s+ [\d:.x]+ | \b)
             | (?:^|\s) -\s? (?:ar|aspect|v|q|s|n|w|h|c|iw|seed|chaos|stylize) \s? \d [\d:.x]*
-            | -{1,2} (?:upbeta|beta|testp) \b",
+            | -{1,2} (?:upbeta|beta|testp) \b
+            | \s -\s?\d+ $",
         ),
         bracket_weight: rule(r"\(([^():]*):\s*\d+(?:\.\d+)?\s*\)"),
         double_colon: rule(r"\s*::+\s*-?(?:\d+(?:\.\d+)?)?"),
@@ -351,7 +352,7 @@ static RULES: LazyLock<Rules> = LazyLock::new(|| {
         empty_bracket: rule(r"\(\s*\)"),
         comma: rule(r"\s*[.:!-]*\s*,[\s,.:;!-]*"),
         no_space_after_comma: rule(r"([^\d]),([^\s])"),
-        by_comma: rule(r"(?i)\b(by), "),
+        unfinished: rule(r"(?i)\b(by|(?:of|in|on|with|as|and) (?:a|an|the)), "),
         dangling: rule(r"(?i)(?:[\s,]+(?:by|and|with|of|the|a|an|in|on|at|from|for|to|&))+$"),
     }
 });
@@ -393,6 +394,7 @@ mod tests {
         check("photo of a kite–beta –ar 2:3 –upbeta", "photo of a kite");
         check("a cat | a dog; a bird", "a cat, a dog, a bird");
         check("a cat - n 4", "a cat");
+        check("a cat, hdr -9", "a cat, hdr");
     }
 
     #[test]
@@ -405,6 +407,7 @@ mod tests {
         check("a cat, hd, HD, 4k, hd, j", "a cat, hd, 4k");
         check("a cat, art by", "a cat, art");
         check("a cat!!!, wow", "a cat, wow");
+        check("a cat in a, box, by, monet", "a cat in a box, by monet");
     }
 
     #[test]

@@ -168,11 +168,9 @@ impl Excluded {
     fn add(&mut self, text: &str) {
         // What cannot be normalised cannot be a target's main content either.
         let Ok(text) = normalize(text) else { return };
-        let main_content = main_content::split(&text).map(|split| split.main_content);
-        for form in std::iter::once(&text).chain(&main_content) {
-            self.contents.insert(letters(form));
-            self.near.insert(form);
-        }
+        let main_content = main_content::split(&text).map_or_else(|| text.clone(), |split| split.main_content);
+        self.near.insert(&main_content);
+        self.contents.extend([letters(&text), letters(&main_content)]);
     }
 
     fn holds(&self, split: &Split) -> bool {

@@ -18,7 +18,7 @@ pub fn main_content(text: &str, rng: &mut ChaCha8Rng) -> String {
     let mut sentence = joined(&phrases, rng);
     if !starts_as_medium(&sentence) && rng.random_bool(0.3) {
         let frame = FRAMES[rng.random_range(0..FRAMES.len())];
-        sentence = format!("{frame} {sentence}");
+        sentence = format!("{frame} {}", inside(&sentence));
     }
     let finished = finish(&sentence, rng.random_bool(0.5));
     // Where nothing changed, the full stop does.
@@ -37,13 +37,13 @@ pub fn target(split: &Split, rng: &mut ChaCha8Rng) -> String {
             let described = [adjectives.join(", "), medium.to_owned()].join(" ").trim().to_owned();
             sentence.push_str(&if is_countable(medium) { with_article(&described) } else { described });
             sentence.push_str(" of ");
-            sentence.push_str(&subject);
+            sentence.push_str(&inside(&subject));
         }
         None if adjectives.is_empty() => sentence.push_str(&subject),
         None => {
             sentence.push_str(&with_article(&format!("{} {}", adjectives.join(", "), NOUNS[rng.random_range(0..NOUNS.len())])));
             sentence.push_str(" of ");
-            sentence.push_str(&subject);
+            sentence.push_str(&inside(&subject));
         }
     }
     if !parts.accompanying.is_empty() {
@@ -101,16 +101,17 @@ impl<'a> Parts<'a> {
         let found = words(phrase);
         let last = found.last().map_or("", |word| word.folded.as_str());
         let short = found.len() <= 4;
+        let bare = without_article(phrase);
         if main_content::credit_start(phrase) == Some(0) || lexicon_name(phrase) {
             self.credit.get_or_insert(phrase);
         } else if !main_content::is_modifier(phrase) {
             self.shown.push(phrase);
         } else if short && ACCOMPANIES.contains(&last) && self.accompanying.len() < 2 {
-            self.accompanying.push(phrase);
+            self.accompanying.push(bare);
         } else if short && ADJECTIVES.contains(&last) && self.adjectives.len() < 4 {
-            self.adjectives.push(phrase);
+            self.adjectives.push(bare);
         } else if short && MEDIUMS.contains(&last) {
-            self.medium.get_or_insert(phrase);
+            self.medium.get_or_insert(bare);
         } else if found.len() <= 2 && is_style(&found) {
             self.style.get_or_insert(phrase);
         }
@@ -132,8 +133,9 @@ fn joined(phrases: &[&str], rng: &mut ChaCha8Rng) -> String {
     let Some((first, rest)) = phrases.split_first() else { return String::new() };
     let mut sentence = restated(first, rng);
     for phrase in rest {
-        let opening = words(phrase).first().map_or(String::new(), |word| word.folded.clone());
-        let runs_on = opening.ends_with("ing") && opening.len() > 4 || LINKS.contains(&opening.as_str());
+        let found = words(phrase);
+        let opening = found.first().map_or("", |word| word.folded.as_str());
+        let runs_on = found.len() > 1 && (opening.ends_with("ing") && opening.len() > 4 || LINKS.contains(&opening));
         if runs_on {
             sentence.push(' ');
         } else {
@@ -143,9 +145,15 @@ fn joined(phrases: &[&str], rng: &mut ChaCha8Rng) -> String {
                 _ => ", ",
             });
         }
-        sentence.push_str(phrase);
+        sentence.push_str(&inside(phrase));
     }
     sentence
+}
+
+/// A phrase that no longer opens the sentence: its article loses the capital.
+fn inside(phrase: &str) -> String {
+    let article = phrase.split(' ').next().unwrap_or("");
+    if ["A", "An", "The"].contains(&article) { lower_first(phrase) } else { phrase.to_owned() }
 }
 
 /// "a cat sitting on a mat" becomes "a cat is sitting on a mat" or "a cat that is sitting on a mat", or back.
@@ -156,7 +164,11 @@ fn restated(phrase: &str, rng: &mut ChaCha8Rng) -> String {
     if let Some(at) = verb.filter(|_| rng.random_bool(0.6)) {
         let (before, verb) = (&found[at - 1], &found[at]);
         // After "is", "who", "and" or an adverb there is nothing to put in.
-        if !NOT_BEFORE_A_VERB.contains(&before.folded.as_str()) && !before.folded.ends_with("ly") && phrase[before.end..verb.start].trim().is_empty() {
+        // "bears without eyes holding ...": the verb must not be tied to the wrong noun.
+        let from = if opens_as_medium { found.iter().position(|word| word.folded == "of").map_or(0, |of| of + 1) } else { 0 };
+        let one_noun = found.get(from..at).is_some_and(|subject| subject.iter().all(|word| !LINKS.contains(&word.folded.as_str()) && !NOT_IN_A_SUBJECT.contains(&word.folded.as_str())));
+        let apart = NOT_BEFORE_A_VERB.contains(&before.folded.as_str()) || before.folded.ends_with("ly");
+        if one_noun && !apart && phrase[before.end..verb.start].trim().is_empty() {
             let plural = before.folded.ends_with('s') && !before.folded.ends_with("ss");
             let to_be = if plural { "are" } else { "is" };
             let relative = opens_as_medium || rng.random_bool(0.4);
@@ -187,6 +199,13 @@ fn starts_as_medium(phrase: &str) -> bool {
     found.iter().take(6).position(|word| word.folded == "of").is_some_and(|of| {
         of > 0 && (COUNTABLE.contains(&found[of - 1].folded.as_str()) || MEDIUMS.contains(&found[of - 1].folded.as_str()) || NOUNS.contains(&found[of - 1].folded.as_str()) || ["shot", "up", "closeup", "still"].contains(&found[of - 1].folded.as_str()))
     })
+}
+
+fn without_article(phrase: &str) -> &str {
+    match phrase.split_once(' ') {
+        Some((article, rest)) if ["a", "an", "the"].contains(&article.to_lowercase().as_str()) => rest,
+        _ => phrase,
+    }
 }
 
 fn is_countable(medium: &str) -> bool {
@@ -241,9 +260,12 @@ fn lower_first(text: &str) -> String {
 const VERBS: &[&str] = &[
     "wearing", "holding", "sitting", "standing", "riding", "eating", "flying", "walking", "running", "playing", "looking", "lying", "fighting",
     "dancing", "reading", "drinking", "sleeping", "jumping", "smiling", "posing", "floating", "swimming", "driving", "carrying", "chasing",
-    "crawling", "climbing", "watching", "singing", "drawing", "cooking", "hugging", "kissing", "rising", "emerging", "laying", "making",
+    "crawling", "climbing", "watching", "singing", "cooking", "hugging", "kissing", "rising", "emerging", "laying", "making",
     "using", "smoking", "working", "waiting", "hiding", "screaming", "laughing", "crying", "staring",
 ];
+
+/// Words that give a subject a second noun.
+const NOT_IN_A_SUBJECT: &[&str] = &["of", "without", "as", "or", "to", "for", "&", "who", "that", "which", "is", "are"];
 
 const NOT_BEFORE_A_VERB: &[&str] = &[
     "is", "are", "was", "were", "who", "which", "that", "and", "or", "of", "in", "on", "at", "the", "a", "an", "by", "for", "with", "while", "from",
