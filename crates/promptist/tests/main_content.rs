@@ -42,3 +42,9 @@ fn the_split_is_exact_on_nine_of_ten_prompts_labelled_before_the_rules() {
     let share = accuracy("before", include_str!("golden/main_content_before.jsonl"));
     assert!(share >= 0.9, "{share}");
 }
+
+#[test]
+fn the_split_is_as_good_on_prompts_labelled_after_the_rules() {
+    let share = accuracy("after", include_str!("golden/main_content_after.jsonl"));
+    assert!(share >= 0.8, "{share}");
+}

@@ -165,8 +165,8 @@ static VOCABULARY: LazyLock<HashSet<String>> = LazyLock::new(lexicon::vocabulary
 /// What makes another word of a word.
 const ENDINGS: &[&str] = &[
     "s", "es", "y", "ly", "al", "ial", "ual", "ic", "ical", "lic", "ish", "ism", "ist", "istic", "ous", "ful", "less", "ment", "er", "ers", "ed",
-    "ing", "en", "ern", "an", "ian", "ive", "ation", "ization", "ized", "ized", "time", "work", "board", "land", "light", "paper", "book", "shot",
-    "punk", "like", "borne", "ator", "ative", "ary", "ian", "ion", "tic", "ening", "tal", "ally",
+    "ing", "en", "ern", "an", "ian", "ive", "ation", "ization", "ized", "time", "work", "board", "land", "light", "paper", "book", "shot",
+    "punk", "like", "borne", "ator", "ative", "ary", "tic", "ening", "tal", "ally",
 ];
 
 /// Words that begin a word of the lists by chance: "pale" of "palette".
