@@ -202,7 +202,12 @@ fn covered_at(words: &[Word], artists: Artists) -> Option<(usize, bool)> {
     if is_measure(folded) || is_coinage(folded) {
         return Some((1, true));
     }
-    lexicon::is_filler(folded).then_some((1, false))
+    (lexicon::is_filler(folded) || is_adverb(folded)).then_some((1, false))
+}
+
+/// "aesthetically", "hauntingly"; not "family", "butterfly".
+fn is_adverb(folded: &str) -> bool {
+    folded.len() > 7 && ["ically", "ingly", "edly", "ously", "fully", "ately", "tively"].iter().any(|ending| folded.ends_with(ending))
 }
 
 /// "a gritty, street-level hero": an article and adjectives only, whose noun is in the next phrase.
@@ -287,8 +292,9 @@ fn medium_with_origin(words: &[Word]) -> bool {
         }
         at += taken;
     }
-    // A head that the lists do not cover: "cosmic horror woodblock by X", "character redesign by X".
-    (1..words.len().min(MAX_HEADED_WORDS + 1)).any(|by| words[by].folded == "by" && headed(&words[..by]))
+    // A head that the lists do not cover: "cosmic horror woodblock by X", "whole page illustration from Y".
+    let by = words.iter().take(MAX_HEADED_WORDS + 1).position(|word| ["by", "from"].contains(&word.folded.as_str()));
+    by.is_some_and(|by| by > 0 && headed(&words[..by]))
 }
 
 /// Whom or what a credit names.
