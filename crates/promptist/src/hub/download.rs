@@ -228,7 +228,8 @@ impl<'a> Client<'a> {
             .open(part)
             .map_err(Error::io(part))?;
         let mut have = file.metadata().map_err(Error::io(part))?.len();
-        if metadata.size.is_some_and(|size| have > size) {
+        // Without a size there is no telling whether what is there is the end.
+        if metadata.size.is_none_or(|size| have > size) {
             have = 0;
             file.set_len(0).map_err(Error::io(part))?;
         }
