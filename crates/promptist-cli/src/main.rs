@@ -1,2 +1,41 @@
-//! The command line.
-fn main() {}
+//! `promptist`: parses the command line, sends it to the verb's file, prints errors once.
+//!
+//! stdout carries data only; progress, notes and errors go to stderr.
+
+mod exit;
+mod progress;
+mod signals;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Turns what people type into the prompts that text-to-image models answer best.
+#[derive(Parser)]
+#[command(name = "promptist", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a prompter.
+    Train(train::Args),
+}
+
+fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_env("PROMPTIST_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+    let result = match Cli::parse().command {
+        Command::Train(args) => train::run(args),
+    };
+    exit::report(result)
+}

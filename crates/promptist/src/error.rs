@@ -90,6 +90,14 @@ pub enum Error {
         /// What came back.
         reason: String,
     },
+    /// A server that the user named could not be reached, refused or answered nonsense.
+    #[error("{url}: {reason}")]
+    Http {
+        /// What was asked.
+        url: String,
+        /// What came back.
+        reason: String,
+    },
     /// The work was interrupted on request, after everything was saved.
     #[error("interrupted")]
     Interrupted,

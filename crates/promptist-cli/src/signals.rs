@@ -1,0 +1,31 @@
+//! SIGINT and SIGTERM: the first asks long work to finish its step and save; a second ends the
+//! process at once.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context, Result};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+static RECEIVED: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
+
+/// Starts listening; the flag is set by the first signal.
+pub fn stop_flag() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let received = RECEIVED.get_or_init(Arc::default);
+    for signal in [SIGINT, SIGTERM] {
+        // The order matters: a second signal finds the flag set and ends the process.
+        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))
+            .and_then(|_| flag::register(signal, Arc::clone(&stop)))
+            .and_then(|_| flag::register_usize(signal, Arc::clone(received), signal as usize))
+            .context("listening for signals")?;
+    }
+    Ok(stop)
+}
+
+/// 128 plus the number of the signal that came.
+pub fn exit_code() -> u8 {
+    let signal = RECEIVED.get().map_or(SIGINT as usize, |received| received.load(Ordering::Relaxed));
+    128 + signal as u8
+}

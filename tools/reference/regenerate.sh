@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Writes every golden file anew.
+#
+#   tools/reference/regenerate.sh PYTHON PYTHON_DIVERSE [TOKENIZERS]
+#
+# PYTHON is the interpreter of requirements.txt, PYTHON_DIVERSE that of requirements-diverse.txt.
+# TOKENIZERS is the folder with gpt2_encoder.json and gpt2_vocab.bpe; without it, tokenizer.json stays.
+set -euo pipefail
+
+python=$1
+python_diverse=$2
+tokenizers=${3:-${PROMPTIST_DATA:-$(dirname "$0")/../../../shared/data}/tokenizers}
+here=$(cd "$(dirname "$0")" && pwd)
+export OMP_NUM_THREADS=1
+
+"$python" "$here/tiny_models.py"
+"$python" "$here/logits.py"
+"$python" "$here/beam_search.py"
+"$python_diverse" "$here/diverse_beam_search.py"
+"$python" "$here/sampling.py"
+"$python" "$here/sft.py"
+"$python" "$here/checkpoints.py"
+"$python" "$here/hostile_pickles.py"
+if [[ -d $tokenizers ]]; then
+    "$python" "$here/tokenizer.py" "$tokenizers"
+else
+    echo "no $tokenizers: tokenizer.json stays as it is" >&2
+fi
