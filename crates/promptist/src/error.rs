@@ -82,6 +82,9 @@ pub enum Error {
     /// Text could not be turned into token ids, or back.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
+    /// Decoding the batch that a row was in failed.
+    #[error("decoding: {0}")]
+    Decoding(String),
     /// The Hugging Face Hub could not be reached or refused.
     #[error("{url}: {reason}")]
     Hub {

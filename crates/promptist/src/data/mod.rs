@@ -13,6 +13,10 @@ pub mod lines;
 pub mod main_content;
 pub mod near_duplicates;
 pub mod normalize;
+pub mod pairs;
+pub mod pairs_report;
 mod paraphrase;
+#[cfg(feature = "http")]
+pub mod rephrase_http;
 pub mod safety;
 pub mod sources;

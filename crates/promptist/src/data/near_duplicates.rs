@@ -5,8 +5,7 @@
 
 use std::collections::HashSet;
 
-use fnv::FnvBuildHasher;
-use gaoya::minhash::{MinHashIndex, MinHasher, MinHasher64V1, calculate_minhash_params};
+use gaoya::minhash::{MinHashIndex, MinHasher, MinHasher64V1, SipHasher24BuildHasher, calculate_minhash_params};
 
 use super::lexicon::words;
 
@@ -18,7 +17,7 @@ const NUM_HASHES: usize = 128;
 
 /// A growing set of texts, none of which is nearly another.
 pub struct NearDuplicates {
-    hasher: MinHasher64V1<FnvBuildHasher>,
+    hasher: MinHasher64V1<SipHasher24BuildHasher>,
     index: MinHashIndex<u64, usize>,
     kept: Vec<HashSet<String>>,
     threshold: f64,
@@ -30,7 +29,7 @@ impl NearDuplicates {
         // Proposals are cut off well below the threshold: an estimate from 128 hashes is off by up to 0.15.
         let (num_bands, band_width) = calculate_minhash_params(threshold - 0.1, NUM_HASHES);
         Self {
-            hasher: MinHasher64V1::new(num_bands * band_width),
+            hasher: MinHasher64V1::new_with_hasher(num_bands * band_width, SipHasher24BuildHasher::default()),
             index: MinHashIndex::new(num_bands, band_width, threshold - 0.2),
             kept: Vec::new(),
             threshold,

@@ -46,7 +46,7 @@ fn names_age_of_a_minor(words: &[String]) -> bool {
 fn disguised(text: &str) -> Vec<String> {
     let mut read: Vec<String> = Vec::new();
     let mut spelled_out = String::new();
-    let mut flush = |spelled_out: &mut String, read: &mut Vec<String>| {
+    let flush = |spelled_out: &mut String, read: &mut Vec<String>| {
         match spelled_out.chars().count() {
             0 => {}
             // "d & d", "f 1. 8", initials: too short to hide a word.
