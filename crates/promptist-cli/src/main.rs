@@ -4,6 +4,7 @@
 
 mod adapt;
 mod exit;
+mod model;
 mod models;
 mod progress;
 mod signals;
@@ -28,6 +29,8 @@ enum Command {
     Adapt(adapt::Args),
     /// Train a prompter.
     Train(train::Args),
+    /// List, fetch, describe, convert and check models.
+    Model(model::Args),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Adapt(args) => adapt::run(args),
         Command::Train(args) => train::run(args),
+        Command::Model(args) => model::run(args),
     };
     exit::report(result)
 }
