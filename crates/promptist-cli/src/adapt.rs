@@ -161,7 +161,7 @@ struct Row {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let Precision::Auto | Precision::F32 = args.precision;
+    let (Precision::Auto | Precision::F32) = args.precision;
     if let (Some(threads), DeviceChoice::Auto | DeviceChoice::Cpu) = (args.threads, args.model.device) {
         rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build_global()?;
     }

@@ -2,13 +2,16 @@
 //!
 //! Where that code fills empty places with hypotheses of score -1e9, here there are none: with a
 //! vocabulary smaller than the number of candidates, or with so many tokens banned that beams run
-//! out, it returns copies or padding at -1e9, and we return fewer answers.
+//! out, it returns copies or padding at -1e9, and we return fewer answers. If every token is banned
+//! after every beam, the beams are answers as they stand.
 
 use super::batch::{Extension, Rows, Scratch, Search};
+use super::candidates::Candidate;
+use super::early_stopping::EarlyStopping;
 use super::hypotheses::{Finish, FinishedPool, Hypothesis};
 use super::log_softmax::Normalizer;
 use super::logits::{Context, LogitsProcessors};
-use super::settings::{DecodingSettings, EarlyStopping};
+use super::settings::DecodingSettings;
 use crate::error::Result;
 
 /// One prompt's beam search.
@@ -16,15 +19,9 @@ pub(super) struct BeamSearch<'a> {
     settings: &'a DecodingSettings,
     processors: &'a LogitsProcessors,
     prompt: &'a [u32],
-    /// Best first; row i of the cache is beam i. All have the same length.
+    /// Best first, all of the same length.
     running: Vec<Beam>,
     finished: FinishedPool,
-}
-
-struct Beam {
-    token_ids: Vec<u32>,
-    /// Sum of log-probabilities.
-    score: f32,
 }
 
 impl<'a> BeamSearch<'a> {
@@ -37,10 +34,7 @@ impl<'a> BeamSearch<'a> {
             settings,
             processors,
             prompt,
-            running: vec![Beam {
-                token_ids: Vec::new(),
-                score: 0.0,
-            }],
+            running: vec![Beam::default()],
             finished: FinishedPool::new(settings.num_beams),
         }
     }
@@ -69,7 +63,7 @@ impl<'a> BeamSearch<'a> {
 
     /// `score / length ^ length_penalty`, the power in f64 and the division in f32, as there.
     fn normalized(&self, score: f32, length: usize) -> f64 {
-        let penalty = (length as f64).powf(self.settings.length_penalty);
+        let penalty = (length.max(1) as f64).powf(self.settings.length_penalty);
         f64::from(score / penalty as f32)
     }
 }
@@ -85,7 +79,7 @@ impl Search for BeamSearch<'_> {
         // a, b, c. Log-probabilities, processed and added up; the best of all continuations.
         scratch.top.reset(num_candidates(self.settings, num_beams));
         for (beam_idx, beam) in self.running.iter().enumerate() {
-            let logits = rows.row(beam_idx);
+            let logits = rows.row(beam.row);
             let normalizer = Normalizer::of(logits)?;
             let context = Context {
                 prompt: self.prompt,
@@ -96,14 +90,10 @@ impl Search for BeamSearch<'_> {
                     .top
                     .offer_row(beam_idx, logits, normalizer, beam.score);
             } else {
-                scratch.scores.clear();
-                scratch
-                    .scores
-                    .extend(logits.iter().map(|&logit| normalizer.log_prob(logit)));
-                self.processors.apply(context, &mut scratch.scores);
-                scratch
-                    .top
-                    .offer_row(beam_idx, &scratch.scores, Normalizer::IDENTITY, beam.score);
+                let row = (logits, normalizer);
+                scratch.offer_edited(beam_idx, row, beam.score, |s| {
+                    self.processors.apply(context, s)
+                });
             }
         }
 
@@ -111,25 +101,27 @@ impl Search for BeamSearch<'_> {
         // `num_beams` candidates; the others stand by, so that `num_beams` can go on.
         let length = self.running.first().map_or(0, |beam| beam.token_ids.len()) + 1;
         let is_last = length == self.settings.max_new_tokens;
+        let candidates = scratch.top.best_first();
+        if candidates.is_empty() {
+            for beam in &self.running {
+                let score = self.normalized(beam.score, length - 1);
+                self.finished.add(score, &beam.token_ids, Finish::Length);
+            }
+        }
         let mut running = Vec::with_capacity(num_beams);
-        for (rank, candidate) in scratch.top.best_first().iter().enumerate() {
+        for (rank, candidate) in candidates.iter().enumerate() {
             let parent = &self.running[candidate.beam_idx];
             let is_eos = self.settings.is_eos(candidate.token_id);
             if is_eos && rank < num_beams {
                 let score = self.normalized(candidate.score, length);
                 self.finished.add(score, &parent.token_ids, Finish::Eos);
             } else if !is_eos && running.len() < num_beams {
-                // At the last step only the best `num_beams` candidates count, ended or not.
-                let beam = parent.extended(candidate.token_id, candidate.score);
-                if is_last && rank < num_beams {
+                let beam = parent.extended(candidate, next);
+                if is_last {
                     let score = self.normalized(beam.score, length);
                     self.finished.add(score, &beam.token_ids, Finish::Length);
                 }
                 running.push(beam);
-                next.push(Extension {
-                    row: candidate.beam_idx,
-                    token_id: candidate.token_id,
-                });
             }
         }
         self.running = running;
@@ -146,12 +138,32 @@ impl Search for BeamSearch<'_> {
     }
 }
 
+/// A hypothesis that may go on.
+#[derive(Debug, Default)]
+pub(super) struct Beam {
+    /// Its row among the search's: at first the prompt's, which all share.
+    pub(super) row: usize,
+    pub(super) token_ids: Vec<u32>,
+    /// Sum of log-probabilities, as the processors left them.
+    pub(super) score: f32,
+}
+
 impl Beam {
-    fn extended(&self, token_id: u32, score: f32) -> Self {
+    /// The beam that goes on with `candidate`, in a row of its own in `next`.
+    pub(super) fn extended(&self, candidate: &Candidate, next: &mut Vec<Extension>) -> Self {
         let mut token_ids = Vec::with_capacity(self.token_ids.len() + 1);
         token_ids.extend_from_slice(&self.token_ids);
-        token_ids.push(token_id);
-        Self { token_ids, score }
+        token_ids.push(candidate.token_id);
+        let row = next.len();
+        next.push(Extension {
+            row: self.row,
+            token_id: candidate.token_id,
+        });
+        Self {
+            row,
+            token_ids,
+            score: candidate.score,
+        }
     }
 }
 
