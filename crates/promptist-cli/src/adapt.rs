@@ -8,7 +8,8 @@ use clap::{ArgAction, ValueEnum};
 use promptist::data::lines;
 use promptist::decoding::{EarlyStopping, LengthNormalization, RawDecodingSettings};
 use promptist::progress::Progress;
-use promptist::prompter::{AdaptRequest, AdaptSettings, Adapted, Keep, Prompter};
+use promptist::prompter::{AdaptRequest, AdaptSettings, Adapted, Prompter};
+use promptist::template::Keep;
 use serde_json::{Value, json};
 
 use crate::exit::UsageError;

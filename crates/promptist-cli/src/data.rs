@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Subcommand, ValueEnum};
 use promptist::data::pairs::{self, LateContent, PairsConfig};
+use promptist::data::plain_text::{self, PlainTextConfig};
 use promptist::data::sources::Rephrase;
+use promptist::template::Keep;
+use promptist::tokenizer::Tokenizer;
 
 use crate::exit::UsageError;
 use crate::progress::Bars;
@@ -30,6 +33,45 @@ Examples:
   OPENAI_API_KEY=... promptist data pairs --targets a.jsonl --out data/pairs \\
       --rephrase-url https://api.openai.com/v1 --rephrase-model gpt-4o-mini")]
     Pairs(PairsArgs),
+    /// Plain text, a line each, for the language-model stage and for a tokenizer.
+    #[command(after_help = "\
+Normalises, drops junk, unsafe and degenerate lines, and writes each other line once. Lines of --exclude
+files, and whatever nearly repeats them, are left out.
+
+Example:
+  promptist data text --inputs prompts.jsonl captions.txt --exclude eval.txt --out text.txt")]
+    Text(TextArgs),
+    /// A byte-level BPE tokenizer learned from text.
+    #[command(after_help = "\
+Example:
+  promptist data tokenizer --text text.txt --vocab-size 8192 --out tokenizer")]
+    Tokenizer(TokenizerArgs),
+}
+
+#[derive(clap::Args)]
+struct TextArgs {
+    /// .txt, a text a line, or .jsonl with the field `text`, or `y` for pairs.
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    inputs: Vec<PathBuf>,
+    /// Text to leave out, such as validation, test and evaluation sets. Same formats.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    exclude: Vec<PathBuf>,
+    /// The .txt file to write.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(clap::Args)]
+struct TokenizerArgs {
+    /// Text to learn from, a line each.
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    text: Vec<PathBuf>,
+    /// Entries of the vocabulary, the end token among them.
+    #[arg(long, value_name = "V", default_value_t = 8192)]
+    vocab_size: usize,
+    /// The folder to write tokenizer.json to; made if it is missing.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
 }
 
 #[derive(clap::Args)]
@@ -61,6 +103,10 @@ struct PairsArgs {
     /// Fewest modifiers of a target.
     #[arg(long, value_name = "N", default_value_t = 1)]
     min_modifiers: usize,
+    /// Answers open with their source's words and add the modifiers it lacks, for a prompter that
+    /// keeps the user's text; without it the answer is the whole target, as in the paper.
+    #[arg(long)]
+    keep_exact: bool,
     /// What becomes of content that stands behind modifiers.
     #[arg(long, value_enum, default_value_t = Late::Keep)]
     late_content: Late,
@@ -88,7 +134,29 @@ enum Late {
 pub fn run(args: Args) -> Result<()> {
     match args.command {
         Command::Pairs(args) => run_pairs(args),
+        Command::Text(args) => run_text(args),
+        Command::Tokenizer(args) => run_tokenizer(args),
     }
+}
+
+fn run_text(args: TextArgs) -> Result<()> {
+    let config = PlainTextConfig { inputs: args.inputs, exclude: args.exclude };
+    let report = plain_text::make(&config, &args.out, &Bars::default())?;
+    println!("{}", serde_json::to_string(&report)?);
+    Ok(())
+}
+
+fn run_tokenizer(args: TokenizerArgs) -> Result<()> {
+    let mut lines = Vec::new();
+    for path in &args.text {
+        lines.extend(promptist::data::lines::read(path)?);
+    }
+    let json = Tokenizer::train(lines.iter().map(String::as_str), args.vocab_size)?;
+    std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
+    let path = args.out.join("tokenizer.json");
+    promptist::atomic::write_atomic(&path, |file| file.write_all(json.as_bytes()))?;
+    println!("{}", path.display());
+    Ok(())
 }
 
 fn run_pairs(args: PairsArgs) -> Result<()> {
@@ -101,6 +169,7 @@ fn run_pairs(args: PairsArgs) -> Result<()> {
         test_share: args.test_share,
         artist_share: args.artist_share,
         min_modifiers: args.min_modifiers,
+        keep: if args.keep_exact { Keep::Exact } else { Keep::Free },
         late_content: match args.late_content {
             Late::Keep => LateContent::Keep,
             Late::MoveUp => LateContent::MoveUp,

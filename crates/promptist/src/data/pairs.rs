@@ -21,6 +21,7 @@ use super::safety;
 use super::sources::{self, Pair, Rephrase};
 use crate::atomic::write_atomic;
 use crate::progress::Progress;
+use crate::template::Keep;
 use crate::{Error, Result};
 
 /// What [`make`] is asked for.
@@ -43,6 +44,8 @@ pub struct PairsConfig {
     pub artist_share: f64,
     /// Fewest modifiers of a target. Without one there is nothing to learn.
     pub min_modifiers: usize,
+    /// Whether answers are the targets, or open with their sources' words.
+    pub keep: Keep,
     /// Content that stands behind modifiers: part of the sources, or left for the model to invent.
     pub late_content: LateContent,
 }
@@ -70,6 +73,7 @@ impl Default for PairsConfig {
             test_share: 0.02,
             artist_share: 1.0,
             min_modifiers: 1,
+            keep: Keep::Free,
             late_content: LateContent::Keep,
         }
     }
@@ -323,7 +327,11 @@ fn pair_up(
     progress.begin("make pairs", Some(splits.len() as u64), "targets");
     for split in splits {
         let part = part_of(&split.main_content, config);
-        let pairs = sources::pairs(split, config.seed, rephraser)?;
+        let mut pairs = sources::pairs(split, config.seed, rephraser)?;
+        if config.keep == Keep::Exact {
+            let exact = |pair: &Pair| sources::exact(pair, split, config.min_modifiers);
+            pairs = pairs.iter().filter_map(exact).collect();
+        }
         report.keep(split, &pairs, part);
         parts[part as usize].extend(pairs);
         progress.advance(1, "");

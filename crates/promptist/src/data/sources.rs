@@ -24,6 +24,7 @@ use super::lexicon::{self, words};
 use super::main_content::{self, Split};
 use super::paraphrase;
 use crate::Result;
+use crate::template;
 
 /// How a source was made from its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -138,6 +139,24 @@ pub fn target(split: &Split) -> String {
         text.push_str(modifier);
     }
     text
+}
+
+/// The pair as a prompter learns it that keeps the user's words exactly: the answer is the source and
+/// those of the target's modifiers that it lacks. None if they are fewer than `min_modifiers`.
+pub fn exact(pair: &Pair, split: &Split, min_modifiers: usize) -> Option<Pair> {
+    let x = template::kept_words(&pair.x);
+    let lower = x.to_lowercase();
+    let missing: Vec<&str> = split
+        .modifiers
+        .iter()
+        .map(String::as_str)
+        .filter(|modifier| !lower.contains(&modifier.to_lowercase()))
+        .collect();
+    let enough = !x.is_empty() && missing.len() >= min_modifiers.max(1);
+    enough.then(|| Pair {
+        y: format!("{x}, {}", missing.join(", ")),
+        ..pair.clone()
+    })
 }
 
 /// MCM: at least one modifier, never all, in random order. Empty if there are not two.
