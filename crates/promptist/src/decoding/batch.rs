@@ -6,7 +6,7 @@
 
 use super::candidates::TopCandidates;
 use super::hypotheses::Hypothesis;
-use super::logits::Choice;
+use super::warpers::Choice;
 use super::{LanguageModel, Logits};
 use crate::error::{Error, Result};
 

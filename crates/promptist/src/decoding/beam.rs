@@ -2,13 +2,15 @@
 //!
 //! Where that code fills empty places with hypotheses of score -1e9, here there are none: with a
 //! vocabulary smaller than the number of candidates, or with so many tokens banned that beams run
-//! out, it returns copies or padding at -1e9, and we return fewer answers.
+//! out, it returns copies or padding at -1e9, and we return fewer answers. If every token is banned
+//! after every beam, the beams are answers as they stand.
 
 use super::batch::{Extension, Rows, Scratch, Search};
+use super::early_stopping::EarlyStopping;
 use super::hypotheses::{Finish, FinishedPool, Hypothesis};
 use super::log_softmax::Normalizer;
 use super::logits::{Context, LogitsProcessors};
-use super::settings::{DecodingSettings, EarlyStopping};
+use super::settings::DecodingSettings;
 use crate::error::Result;
 
 /// One prompt's beam search.
@@ -69,7 +71,7 @@ impl<'a> BeamSearch<'a> {
 
     /// `score / length ^ length_penalty`, the power in f64 and the division in f32, as there.
     fn normalized(&self, score: f32, length: usize) -> f64 {
-        let penalty = (length as f64).powf(self.settings.length_penalty);
+        let penalty = (length.max(1) as f64).powf(self.settings.length_penalty);
         f64::from(score / penalty as f32)
     }
 }
@@ -111,8 +113,15 @@ impl Search for BeamSearch<'_> {
         // `num_beams` candidates; the others stand by, so that `num_beams` can go on.
         let length = self.running.first().map_or(0, |beam| beam.token_ids.len()) + 1;
         let is_last = length == self.settings.max_new_tokens;
+        let candidates = scratch.top.best_first();
+        if candidates.is_empty() {
+            for beam in &self.running {
+                let score = self.normalized(beam.score, length - 1);
+                self.finished.add(score, &beam.token_ids, Finish::Length);
+            }
+        }
         let mut running = Vec::with_capacity(num_beams);
-        for (rank, candidate) in scratch.top.best_first().iter().enumerate() {
+        for (rank, candidate) in candidates.iter().enumerate() {
             let parent = &self.running[candidate.beam_idx];
             let is_eos = self.settings.is_eos(candidate.token_id);
             if is_eos && rank < num_beams {

@@ -16,10 +16,11 @@ use std::iter::repeat_n;
 use super::batch::{Extension, Rows, Scratch, Search};
 use super::beam::num_candidates;
 use super::candidates::Candidate;
+use super::early_stopping::EarlyStopping;
 use super::hypotheses::{Finish, FinishedPool, Hypothesis};
 use super::log_softmax::Normalizer;
 use super::logits::{Context, LogitsProcessors};
-use super::settings::{DecodingSettings, EarlyStopping, LengthNormalization};
+use super::settings::{DecodingSettings, LengthNormalization};
 use crate::error::Result;
 
 /// One prompt's diverse beam search.
@@ -116,6 +117,12 @@ impl<'a> DiverseBeamSearch<'a> {
         next: &mut Vec<Extension>,
     ) {
         let group_size = self.settings.num_beams / self.settings.num_beam_groups;
+        if candidates.is_empty() {
+            for beam in &group.running {
+                let score = self.normalized(beam.score, beam.token_ids.len(), Finish::Length);
+                group.finished.add(score, &beam.token_ids, Finish::Length);
+            }
+        }
         let mut running = Vec::with_capacity(group_size);
         for (rank, candidate) in candidates.iter().enumerate() {
             let parent = &group.running[candidate.beam_idx];
@@ -186,7 +193,7 @@ impl<'a> DiverseBeamSearch<'a> {
         let length = self
             .settings
             .hypothesis_len(self.prompt.len(), num_generated, finish);
-        f64::from(score) / (length as f64).powf(self.settings.length_penalty)
+        f64::from(score) / (length.max(1) as f64).powf(self.settings.length_penalty)
     }
 }
 

@@ -92,7 +92,7 @@ pub(super) fn exp(x: f32) -> f32 {
     /// In `[2^23, 2^24)` an f32 is a whole number: adding this rounds to one, and leaves it, plus the
     /// exponent's bias, in the low bits.
     const ROUND: f32 = 12_582_912.0 + 127.0;
-    const LN_2_HIGH: f32 = 0.693_359_375;
+    const LN_2_HIGH: f32 = 355.0 / 512.0;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
 
     let x = if x < -87.0 { -87.0 } else { x };

@@ -1,12 +1,10 @@
 //! What changes a row of scores before a token is chosen from it.
 //!
-//! Processors hold a rule ("no trigram twice") and serve every search; warpers shape the distribution
-//! that sampling draws from. Which scores they see is the search's: beam search hands them
-//! log-probabilities, greedy and sampling the logits themselves, as transformers does. A forced
-//! beginning needs no processor: it belongs to the prompt.
+//! Processors hold a rule ("no trigram twice") and serve every search. Which scores they see is the
+//! search's: beam search hands them log-probabilities, greedy and sampling the logits themselves, as
+//! transformers does. A forced beginning needs no processor: it belongs to the prompt. What shapes the
+//! distribution that sampling draws from is in `warpers`.
 
-use super::candidates::TopCandidates;
-use super::log_softmax::{self, Normalizer};
 use super::settings::DecodingSettings;
 
 /// The tokens so far of the row at hand.
@@ -122,130 +120,102 @@ fn ban_repeated_ngrams(context: Context<'_>, size: usize, scores: &mut [f32]) {
     }
 }
 
-/// A token that may be drawn.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Choice {
-    pub(super) token_id: u32,
-    /// After temperature.
-    pub(super) logit: f32,
-}
+#[cfg(test)]
+mod tests {
+    use super::super::RawDecodingSettings;
+    use super::*;
 
-/// Temperature, top-k, top-p and min-p, in this order, which is transformers'.
-#[derive(Debug, Clone)]
-pub(super) struct Warpers {
-    temperature: f32,
-    top_k: usize,
-    top_p: f64,
-    min_p: f32,
-}
+    const BANNED: f32 = f32::NEG_INFINITY;
 
-impl Warpers {
-    pub(super) fn new(settings: &DecodingSettings) -> Self {
-        Self {
-            temperature: settings.temperature as f32,
-            top_k: settings.top_k,
-            top_p: settings.top_p,
-            min_p: settings.min_p as f32,
+    #[track_caller]
+    fn check(
+        raw: RawDecodingSettings,
+        prompt: &[u32],
+        generated: &[u32],
+        scores: &[f32],
+        expected: &[f32],
+    ) {
+        let settings = raw.resolve().expect("possible settings");
+        let processors = LogitsProcessors::new(&settings);
+        let context = Context { prompt, generated };
+        let mut processed = scores.to_vec();
+        processors.apply(context, &mut processed);
+        assert_eq!(processed, expected);
+        assert_eq!(processors.are_idle(context), scores == expected);
+    }
+
+    #[test]
+    fn repetition_is_penalized_once_and_away_from_zero() {
+        let raw = || RawDecodingSettings {
+            repetition_penalty: Some(2.0),
+            ..Default::default()
+        };
+        check(
+            raw(),
+            &[0, 1, 0],
+            &[2, 2],
+            &[1.0, -1.0, 0.5, 3.0],
+            &[0.5, -2.0, 0.25, 3.0],
+        );
+    }
+
+    #[test]
+    fn ngrams_are_banned_across_the_end_of_the_prompt() {
+        let raw = |size| RawDecodingSettings {
+            no_repeat_ngram_size: Some(size),
+            ..Default::default()
+        };
+        let scores = [0.0; 4];
+        check(raw(1), &[0], &[2], &scores, &[BANNED, 0.0, BANNED, 0.0]);
+        check(
+            raw(2),
+            &[0, 1, 2],
+            &[0, 3, 0],
+            &scores,
+            &[0.0, BANNED, 0.0, BANNED],
+        );
+        check(
+            raw(3),
+            &[0, 1],
+            &[2, 0, 1],
+            &scores,
+            &[0.0, 0.0, BANNED, 0.0],
+        );
+    }
+
+    #[test]
+    fn ngrams_longer_than_the_context_ban_nothing() {
+        let raw = RawDecodingSettings {
+            no_repeat_ngram_size: Some(4),
+            ..Default::default()
+        };
+        let processors = LogitsProcessors::new(&raw.resolve().expect("possible settings"));
+        for length in 0..4 {
+            let mut scores = [0.0; 2];
+            processors.apply(
+                Context {
+                    prompt: &[0, 0, 0][..length],
+                    generated: &[],
+                },
+                &mut scores,
+            );
+            assert_eq!(scores, [0.0; 2]);
         }
     }
 
-    /// Leaves in `choices` what may be drawn from the logits of a row, by token id.
-    ///
-    /// # Shapes
-    /// - `logits`: `[V]`
-    ///
-    /// # Source
-    /// `TemperatureLogitsWarper`, `TopKLogitsWarper`, `TopPLogitsWarper` and `MinPLogitsWarper` of
-    /// transformers 5.23. Equal logits at the edge of top-k all stay; at the edge of top-p the lower
-    /// ids stay (there: as the sort happens to leave them).
-    pub(super) fn apply(&self, logits: &[f32], top: &mut TopCandidates, choices: &mut Vec<Choice>) {
-        let edge = self.top_k_edge(logits, top) / self.temperature;
-        choices.clear();
-        for (token_id, &logit) in logits.iter().enumerate() {
-            let logit = logit / self.temperature;
-            if logit >= edge && logit > f32::NEG_INFINITY {
-                choices.push(Choice {
-                    token_id: token_id as u32,
-                    logit,
-                });
-            }
-        }
-        if self.top_p < 1.0 {
-            self.keep_top_p(choices);
-            choices.sort_unstable_by_key(|choice| choice.token_id);
-        }
-        if self.min_p > 0.0 {
-            let probs = Softmax::of(choices);
-            let least = self.min_p * probs.of_max();
-            choices.retain(|choice| probs.prob(choice) >= least);
-        }
-    }
-
-    /// The `top_k`-th largest logit; `-inf` if all may stay.
-    fn top_k_edge(&self, logits: &[f32], top: &mut TopCandidates) -> f32 {
-        if self.top_k == 0 || self.top_k >= logits.len() {
-            return f32::NEG_INFINITY;
-        }
-        top.reset(self.top_k);
-        top.offer_row(0, logits, Normalizer::IDENTITY, 0.0);
-        let best = top.best_first();
-        if best.len() < self.top_k {
-            f32::NEG_INFINITY
-        } else {
-            best[self.top_k - 1].score
-        }
-    }
-
-    /// From the least likely up, removes what together has no more than `1 - top_p`. One stays.
-    fn keep_top_p(&self, choices: &mut Vec<Choice>) {
-        let probs = Softmax::of(choices);
-        choices.sort_unstable_by(|a, b| {
-            b.logit
-                .total_cmp(&a.logit)
-                .then(a.token_id.cmp(&b.token_id))
-        });
-        let removable = (1.0 - self.top_p) as f32;
-        let mut tail = 0.0;
-        let mut len = choices.len();
-        while len > 1 {
-            // torch sums in f64 and rounds each partial sum to f32.
-            tail += f64::from(probs.prob(&choices[len - 1]));
-            if tail as f32 > removable {
-                break;
-            }
-            len -= 1;
-        }
-        choices.truncate(len);
-    }
-}
-
-/// Probabilities of choices, in f32.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Softmax {
-    max: f32,
-    sum: f32,
-}
-
-impl Softmax {
-    pub(super) fn of(choices: &[Choice]) -> Self {
-        let max = choices
-            .iter()
-            .fold(f32::NEG_INFINITY, |max, choice| max.max(choice.logit));
-        let sum: f64 = choices
-            .iter()
-            .map(|choice| f64::from(log_softmax::exp(choice.logit - max)))
-            .sum();
-        Self {
-            max,
-            sum: sum as f32,
-        }
-    }
-
-    pub(super) fn prob(self, choice: &Choice) -> f32 {
-        log_softmax::exp(choice.logit - self.max) / self.sum
-    }
-
-    fn of_max(self) -> f32 {
-        1.0 / self.sum
+    #[test]
+    fn the_end_waits_and_suppressed_tokens_never_come() {
+        let raw = || RawDecodingSettings {
+            min_new_tokens: Some(2),
+            eos_token_id: Some(vec![3, 1]),
+            ..Default::default()
+        };
+        check(raw(), &[0], &[2], &[0.0; 4], &[0.0, BANNED, 0.0, BANNED]);
+        check(raw(), &[0], &[2, 2], &[0.0; 4], &[0.0; 4]);
+        let raw = RawDecodingSettings {
+            suppress_tokens: Some(vec![2]),
+            ..Default::default()
+        };
+        check(raw, &[0], &[], &[0.0; 4], &[0.0, 0.0, BANNED, 0.0]);
     }
 }

@@ -5,12 +5,13 @@
 //! on the tensor library and over any engine that can do those three things.
 //!
 //! [`generate`] is the entry. Each search is a file: `beam`, `diverse_beam`, `sample` (greedy too);
-//! `batch` leads many of them through one model; `logits` holds what changes scores on the way.
+//! `batch` leads many of them through one model; `logits` and `warpers` change scores on the way.
 
 mod batch;
 mod beam;
 mod candidates;
 mod diverse_beam;
+mod early_stopping;
 mod hypotheses;
 mod log_softmax;
 mod logits;
@@ -18,20 +19,23 @@ mod random;
 mod raw_settings;
 mod sample;
 mod settings;
+mod warpers;
 
+pub use early_stopping::EarlyStopping;
 pub use hypotheses::{Finish, Hypothesis};
 pub use random::sample_key;
 pub use raw_settings::RawDecodingSettings;
-pub use settings::{DecodingSettings, EarlyStopping, LengthNormalization};
+pub use settings::{DecodingSettings, LengthNormalization};
 
 use crate::error::{Error, Result};
 use beam::BeamSearch;
 use diverse_beam::DiverseBeamSearch;
-use logits::{LogitsProcessors, Warpers};
+use logits::LogitsProcessors;
 use sample::{Chooser, SampleSearch};
+use warpers::Warpers;
 
-/// Answers to each prompt, best first: `num_return_sequences` of them, fewer only where a beam search
-/// runs out of tokens that may come.
+/// Answers to each prompt, best first: `num_return_sequences` of them, at least one, fewer only where a
+/// beam search runs out of tokens that may come.
 ///
 /// `sample_keys` has a [`sample_key`] per prompt; only sampling looks at it. An answer depends on its
 /// prompt, its key and the settings, not on the other prompts.

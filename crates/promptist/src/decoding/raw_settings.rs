@@ -8,7 +8,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::settings::{DecodingSettings, EarlyStopping, LengthNormalization};
+use super::early_stopping::EarlyStopping;
+use super::settings::{DecodingSettings, LengthNormalization};
 use crate::error::{Error, Result};
 
 /// What somebody wrote: flags, a file, a request. Whatever is `None` is left to the next layer.
@@ -73,18 +74,18 @@ impl RawDecodingSettings {
             serde_json::from_str(text).map_err(|err| Error::file(path, err.to_string()))?;
         let known =
             serde_json::to_value(Self::default()).expect("options of plain values are JSON");
-        let mut settings = Self::default();
-        for (key, value) in entries {
-            if known.get(&key).is_none() {
-                continue;
-            }
-            // One key at a time, so that the error can name it.
-            let entry = Value::Object(Map::from_iter([(key.clone(), value)]));
-            let layer: Self =
-                serde_json::from_value(entry).map_err(|err| Error::config(key, err.to_string()))?;
-            settings = layer.or(settings);
+        let entries: Map<String, Value> = entries
+            .into_iter()
+            .filter(|(key, _)| known.get(key).is_some())
+            .collect();
+        // First one key at a time, so that the error can name it.
+        for (key, value) in &entries {
+            let entry = Value::Object(Map::from_iter([(key.clone(), value.clone())]));
+            serde_json::from_value::<Self>(entry)
+                .map_err(|err| Error::config(key, err.to_string()))?;
         }
-        Ok(settings)
+        serde_json::from_value(Value::Object(entries))
+            .map_err(|err| Error::file(path, err.to_string()))
     }
 
     /// These settings, and `fallback`'s where these are silent.
@@ -180,4 +181,152 @@ fn one_or_several<'de, D: Deserializer<'de>>(
             Written::Several(ids) => ids,
         }),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<RawDecodingSettings> {
+        RawDecodingSettings::from_generation_config(Path::new("generation_config.json"), text)
+    }
+
+    #[test]
+    fn a_generation_config_of_transformers_is_read() {
+        let text = r#"{"_from_model_config": true, "bos_token_id": 1, "eos_token_id": [2, 3], "num_beams": 4,
+                       "early_stopping": "never", "length_penalty": 1, "top_k": null, "do_sample": false,
+                       "transformers_version": "5.23.0"}"#;
+        let expected = RawDecodingSettings {
+            eos_token_id: Some(vec![2, 3]),
+            num_beams: Some(4),
+            early_stopping: Some(EarlyStopping::Never),
+            length_penalty: Some(1.0),
+            do_sample: Some(false),
+            ..Default::default()
+        };
+        assert_eq!(read(text).expect("a good file"), expected);
+        assert_eq!(
+            read("{}").expect("an empty file"),
+            RawDecodingSettings::default()
+        );
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_an_error_that_names_its_key() {
+        for (key, value) in [
+            ("num_beams", "-1"),
+            ("num_beams", "2.5"),
+            ("eos_token_id", "\"<eos>\""),
+            ("eos_token_id", "[1, -2]"),
+            ("early_stopping", "\"sometimes\""),
+            ("do_sample", "1"),
+            ("temperature", "[]"),
+            ("suppress_tokens", "3"),
+        ] {
+            let error = read(&format!(r#"{{"unknown": [], "{key}": {value}}}"#)).expect_err(value);
+            assert!(
+                matches!(&error, Error::Config { key: found, .. } if found == key),
+                "{value}: {error}"
+            );
+        }
+        assert!(matches!(read("[1]"), Err(Error::File { .. })));
+        assert!(matches!(read("{"), Err(Error::File { .. })));
+    }
+
+    #[test]
+    fn settings_survive_being_written() {
+        let settings = RawDecodingSettings {
+            early_stopping: Some(EarlyStopping::True),
+            length_normalization: Some(LengthNormalization::Total),
+            eos_token_id: Some(vec![5]),
+            ..Default::default()
+        };
+        let text = serde_json::to_string(&settings).expect("JSON");
+        assert!(
+            text.contains(r#""early_stopping":true,"#) && text.contains(r#""total""#),
+            "{text}"
+        );
+        assert_eq!(
+            serde_json::from_str::<RawDecodingSettings>(&text).expect("own output"),
+            settings
+        );
+        assert!(
+            serde_json::from_str::<RawDecodingSettings>(r#"{"num_beam": 3}"#).is_err(),
+            "a typing error"
+        );
+    }
+
+    #[test]
+    fn the_upper_layer_wins_and_its_choice_of_search_puts_off_the_lower_ones() {
+        let file = RawDecodingSettings {
+            num_beams: Some(8),
+            num_beam_groups: Some(4),
+            diversity_penalty: Some(1.0),
+            max_new_tokens: Some(30),
+            ..Default::default()
+        };
+        let flags = RawDecodingSettings {
+            max_new_tokens: Some(20),
+            ..Default::default()
+        };
+        let merged = flags.or(file.clone()).resolve().expect("possible");
+        assert_eq!(
+            (
+                merged.max_new_tokens,
+                merged.num_beams,
+                merged.num_beam_groups
+            ),
+            (20, 8, 4)
+        );
+
+        let sample = RawDecodingSettings {
+            do_sample: Some(true),
+            ..Default::default()
+        };
+        let merged = sample.clone().or(file).resolve().expect("possible");
+        assert_eq!(
+            (merged.do_sample, merged.num_beams, merged.num_beam_groups),
+            (true, 1, 1)
+        );
+
+        let beams = RawDecodingSettings {
+            num_beams: Some(4),
+            ..Default::default()
+        };
+        let merged = beams.or(sample.clone()).resolve().expect("possible");
+        assert_eq!((merged.do_sample, merged.num_beams), (false, 4));
+        let greedy = RawDecodingSettings {
+            num_beams: Some(1),
+            ..Default::default()
+        };
+        assert!(
+            greedy.or(sample).resolve().expect("possible").do_sample,
+            "one beam goes with sampling"
+        );
+    }
+
+    #[test]
+    fn the_defaults_are_the_released_demos() {
+        let raw = RawDecodingSettings {
+            eos_token_id: Some(vec![7, 7, 9]),
+            ..Default::default()
+        };
+        let settings = raw.resolve().expect("possible");
+        assert_eq!(
+            (
+                settings.num_beams,
+                settings.num_return_sequences,
+                settings.max_new_tokens
+            ),
+            (8, 1, 75)
+        );
+        assert_eq!(
+            (settings.length_penalty, settings.early_stopping),
+            (-1.0, EarlyStopping::False)
+        );
+        assert_eq!(
+            (settings.eos_token_id, settings.pad_token_id),
+            (vec![7, 9], Some(7))
+        );
+    }
 }

@@ -6,10 +6,11 @@
 use super::batch::{Extension, Rows, Scratch, Search};
 use super::hypotheses::{Finish, Hypothesis};
 use super::log_softmax::Normalizer;
-use super::logits::{Choice, Context, LogitsProcessors, Softmax, Warpers};
+use super::logits::{Context, LogitsProcessors};
 use super::random;
 use super::settings::DecodingSettings;
-use crate::error::{Error, Result};
+use super::warpers::{Choice, Softmax, Warpers};
+use crate::error::Result;
 
 /// How a token is chosen from a row.
 pub(super) enum Chooser {
@@ -86,7 +87,7 @@ impl Search for SampleSearch<'_> {
                 generated: &sequence.token_ids,
             };
             let step = sequence.token_ids.len();
-            let token_id = with_processed(
+            let chosen = with_processed(
                 logits,
                 self.processors,
                 context,
@@ -98,17 +99,18 @@ impl Search for SampleSearch<'_> {
                         sample_key,
                     } => {
                         warpers.apply(logits, &mut scratch.top, &mut scratch.choices);
-                        let uniform = random::uniform(
-                            self.settings.seed,
-                            *sample_key,
-                            sequence_idx as u32,
-                            step as u32,
-                        );
-                        draw(&scratch.choices, uniform)
+                        let seed = self.settings.seed;
+                        draw(
+                            &scratch.choices,
+                            random::uniform(seed, *sample_key, sequence_idx as u32, step as u32),
+                        )
                     }
                 },
-            )
-            .ok_or_else(|| Error::config("suppress_tokens", "the settings ban every token"))?;
+            );
+            let Some(token_id) = chosen else {
+                sequence.finish = Some(Finish::Length); // every token is banned
+                continue;
+            };
 
             sequence.log_prob += normalizer.log_prob(logits[token_id as usize]);
             if self.settings.is_eos(token_id) {
@@ -136,7 +138,7 @@ impl Search for SampleSearch<'_> {
             let length =
                 self.settings
                     .hypothesis_len(self.prompt.len(), sequence.token_ids.len(), finish);
-            let penalty = (length as f64).powf(self.settings.length_penalty);
+            let penalty = (length.max(1) as f64).powf(self.settings.length_penalty);
             Hypothesis {
                 token_ids: sequence.token_ids,
                 score: sequence.log_prob / penalty as f32,

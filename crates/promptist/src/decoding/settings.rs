@@ -5,8 +5,9 @@
 
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
+use super::early_stopping::EarlyStopping;
 use super::hypotheses::Finish;
 use crate::error::{Error, Result};
 
@@ -188,66 +189,6 @@ impl DecodingSettings {
     }
 }
 
-/// When beam search stops before `max_new_tokens`: once `num_beams` answers are finished, and ...
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum EarlyStopping {
-    /// `false`: the best running one, were it to end now, would not beat the worst of them. A guess
-    /// where `length_penalty` is above 0, since that one may still gain by growing.
-    #[default]
-    False,
-    /// `true`: nothing else; it stops at once.
-    True,
-    /// `"never"`: the best running one cannot beat the worst of them, however long it grows.
-    Never,
-}
-
-impl FromStr for EarlyStopping {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "false" => Ok(Self::False),
-            "true" => Ok(Self::True),
-            "never" => Ok(Self::Never),
-            _ => Err(Error::config(
-                "early_stopping",
-                format!("must be false, true or never, is {text:?}"),
-            )),
-        }
-    }
-}
-
-impl Serialize for EarlyStopping {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::False => serializer.serialize_bool(false),
-            Self::True => serializer.serialize_bool(true),
-            Self::Never => serializer.serialize_str("never"),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for EarlyStopping {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "expected false, true or \"never\"")]
-        enum Written {
-            Bool(bool),
-            Word(Word),
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "lowercase")]
-        enum Word {
-            Never,
-        }
-        Ok(match Written::deserialize(deserializer)? {
-            Written::Bool(false) => Self::False,
-            Written::Bool(true) => Self::True,
-            Written::Word(Word::Never) => Self::Never,
-        })
-    }
-}
-
 /// Which length divides a hypothesis' sum of log-probabilities.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -272,5 +213,154 @@ impl FromStr for LengthNormalization {
                 format!("must be generated or total, is {text:?}"),
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::RawDecodingSettings;
+    use super::*;
+
+    #[test]
+    fn impossible_settings_name_the_key() {
+        let raw = RawDecodingSettings::default;
+        for (key, raw) in [
+            (
+                "num_beams",
+                RawDecodingSettings {
+                    num_beams: Some(0),
+                    ..raw()
+                },
+            ),
+            (
+                "num_beam_groups",
+                RawDecodingSettings {
+                    num_beam_groups: Some(0),
+                    ..raw()
+                },
+            ),
+            (
+                "num_beam_groups",
+                RawDecodingSettings {
+                    num_beam_groups: Some(3),
+                    diversity_penalty: Some(1.0),
+                    ..raw()
+                },
+            ),
+            (
+                "diversity_penalty",
+                RawDecodingSettings {
+                    num_beam_groups: Some(4),
+                    ..raw()
+                },
+            ),
+            (
+                "diversity_penalty",
+                RawDecodingSettings {
+                    diversity_penalty: Some(1.0),
+                    ..raw()
+                },
+            ),
+            (
+                "diversity_penalty",
+                RawDecodingSettings {
+                    diversity_penalty: Some(-1.0),
+                    ..raw()
+                },
+            ),
+            (
+                "num_return_sequences",
+                RawDecodingSettings {
+                    num_return_sequences: Some(9),
+                    ..raw()
+                },
+            ),
+            (
+                "num_return_sequences",
+                RawDecodingSettings {
+                    num_return_sequences: Some(0),
+                    ..raw()
+                },
+            ),
+            (
+                "max_new_tokens",
+                RawDecodingSettings {
+                    max_new_tokens: Some(0),
+                    ..raw()
+                },
+            ),
+            (
+                "min_new_tokens",
+                RawDecodingSettings {
+                    min_new_tokens: Some(76),
+                    ..raw()
+                },
+            ),
+            (
+                "length_penalty",
+                RawDecodingSettings {
+                    length_penalty: Some(f64::INFINITY),
+                    ..raw()
+                },
+            ),
+            (
+                "temperature",
+                RawDecodingSettings {
+                    temperature: Some(0.0),
+                    ..raw()
+                },
+            ),
+            (
+                "temperature",
+                RawDecodingSettings {
+                    temperature: Some(f64::NAN),
+                    ..raw()
+                },
+            ),
+            (
+                "top_p",
+                RawDecodingSettings {
+                    top_p: Some(1.1),
+                    ..raw()
+                },
+            ),
+            (
+                "min_p",
+                RawDecodingSettings {
+                    min_p: Some(-0.1),
+                    ..raw()
+                },
+            ),
+            (
+                "repetition_penalty",
+                RawDecodingSettings {
+                    repetition_penalty: Some(0.0),
+                    ..raw()
+                },
+            ),
+            (
+                "do_sample",
+                RawDecodingSettings {
+                    do_sample: Some(true),
+                    num_beams: Some(2),
+                    ..raw()
+                },
+            ),
+        ] {
+            let error = raw.clone().resolve().expect_err(key);
+            assert!(
+                matches!(&error, Error::Config { key: found, .. } if found == key),
+                "{raw:?}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn length_normalization_is_read() {
+        assert_eq!(
+            "total".parse::<LengthNormalization>().expect("a value"),
+            LengthNormalization::Total
+        );
+        assert!("Total".parse::<LengthNormalization>().is_err());
     }
 }

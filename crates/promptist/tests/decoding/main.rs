@@ -1,0 +1,6 @@
+//! Decoding over a toy model: against transformers, against exhaustive search, against statistics.
+
+mod parity;
+mod sampling;
+mod searches;
+mod toy;
