@@ -2,7 +2,9 @@
 //!
 //! stdout carries data only; progress, notes and errors go to stderr.
 
+mod adapt;
 mod exit;
+mod models;
 mod progress;
 mod signals;
 mod train;
@@ -22,6 +24,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Turn what you type into a prompt that image models answer best.
+    Adapt(adapt::Args),
     /// Train a prompter.
     Train(train::Args),
 }
@@ -35,6 +39,7 @@ fn main() -> ExitCode {
         .without_time()
         .init();
     let result = match Cli::parse().command {
+        Command::Adapt(args) => adapt::run(args),
         Command::Train(args) => train::run(args),
     };
     exit::report(result)

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
-use burn::tensor::Device;
+use anyhow::{Result, bail};
 use clap::Subcommand;
+use promptist::model_source::ModelFiles;
 use promptist::train::config::SftConfig;
 use promptist::train::sft::{self, RunContext};
 
+use crate::models::{self, DeviceChoice};
 use crate::progress::Bars;
 use crate::signals;
 
@@ -43,6 +44,9 @@ struct SftArgs {
     /// Go on with a run that was interrupted.
     #[arg(long)]
     resume: bool,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
 }
 
 pub fn run(args: Args) -> Result<()> {
@@ -53,12 +57,19 @@ pub fn run(args: Args) -> Result<()> {
 
 fn run_sft(args: SftArgs) -> Result<()> {
     let config = SftConfig::read(&args.config)?;
+    let model_folder = match &config.model {
+        Some(model) => match models::files(model)? {
+            ModelFiles::Folder { path, .. } => Some(path),
+            ModelFiles::Embedded(_) => bail!("training starts from a folder or a Hub id, not from `{model}`"),
+        },
+        None => None,
+    };
     let stop = signals::stop_flag()?;
     let context = RunContext {
         run: &args.out,
         resume: args.resume,
-        model_folder: config.model.as_ref().map(PathBuf::from),
-        device: Device::flex(),
+        model_folder,
+        device: args.device.device(),
         progress: &Bars::default(),
         stop: &stop,
     };

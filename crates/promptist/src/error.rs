@@ -82,10 +82,21 @@ pub enum Error {
     /// Text could not be turned into token ids, or back.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
+    /// Decoding the batch that a row was in failed.
+    #[error("decoding: {0}")]
+    Decoding(String),
     /// The Hugging Face Hub could not be reached or refused.
     #[error("{url}: {reason}")]
     Hub {
         /// What was asked for.
+        url: String,
+        /// What came back.
+        reason: String,
+    },
+    /// A server that the user named could not be reached, refused or answered nonsense.
+    #[error("{url}: {reason}")]
+    Http {
+        /// What was asked.
         url: String,
         /// What came back.
         reason: String,

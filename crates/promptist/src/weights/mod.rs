@@ -31,6 +31,7 @@ pub mod write;
 mod zip;
 
 pub use ::safetensors::Dtype;
+pub(crate) use shards::shard_names;
 pub use write::{TensorInfo, f32_to_bytes, write_safetensors};
 
 /// The files that a model folder may hold its weights in, in the order in which they are tried.

@@ -287,7 +287,13 @@ impl<'a> Machine<'a> {
             // FRAME: how many bytes follow; nothing depends on it.
             0x95 => drop(self.take(8)?),
             // STOP
-            b'.' => return self.pop().map(Some),
+            b'.' => {
+                let root = self.pop()?;
+                return match (self.marks.len(), self.stack.len()) {
+                    (0, 0) => Ok(Some(root)),
+                    _ => Err("STOP, but the stack holds more than the result".to_owned()),
+                };
+            }
             // MARK
             b'(' => {
                 self.check_room(self.marks.len())?;

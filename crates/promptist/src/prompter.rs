@@ -1,0 +1,395 @@
+//! From what a user types to adapted prompts: start reading here.
+//!
+//! [`Prompter::adapt`] is the whole path: template, tokenizer, search, tokenizer, output filter.
+//! A row's answer depends on its text, the model, the settings and the seed; never on the rows
+//! beside it.
+
+use std::time::Instant;
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::decoding::{self, DecodingSettings, Finish, Hypothesis, RawDecodingSettings, sample_key};
+use crate::error::{Error, Result};
+use crate::gpt2::{Gpt2, Gpt2Config, folder};
+use crate::model_source::ModelFiles;
+use crate::output_filter::{self, FilterRule};
+use crate::template;
+use crate::tokenizer::Tokenizer;
+
+/// A language model that adapts prompts, with its tokenizer and its own default settings.
+pub struct Prompter {
+    model: Gpt2,
+    tokenizer: Tokenizer,
+    defaults: ModelDefaults,
+    identity: ModelIdentity,
+}
+
+/// Which model answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelIdentity {
+    /// What the user called it: `mini`, a folder, a Hub id.
+    pub name: String,
+    /// SHA-256 of its weights.
+    pub sha256: String,
+}
+
+/// What a model folder's `generation_config.json` asks for.
+#[derive(Debug, Clone, Default)]
+struct ModelDefaults {
+    decoding: RawDecodingSettings,
+    keep: Option<Keep>,
+}
+
+/// What becomes of the user's own words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// They open the answer, byte for byte; the model only adds to them.
+    Exact,
+    /// The model writes the whole answer, as the released system does.
+    Free,
+}
+
+/// How to adapt, beside the model.
+#[derive(Debug, Clone, Default)]
+pub struct AdaptRequest {
+    /// Decoding settings that override the model's.
+    pub decoding: RawDecodingSettings,
+    /// What becomes of the user's words; the model's own choice if absent, else free.
+    pub keep: Option<Keep>,
+    /// Whether outputs pass the filter.
+    pub filter: bool,
+    /// Whether artists whom the input does not name are taken out of outputs.
+    pub no_artists: bool,
+    /// Whether row i is sampled with seed + i.
+    pub vary_rows: bool,
+}
+
+/// [`AdaptRequest`] over the model's defaults: complete and checked.
+#[derive(Debug, Clone, Serialize)]
+pub struct AdaptSettings {
+    /// The search.
+    #[serde(flatten)]
+    pub decoding: DecodingSettings,
+    /// What becomes of the user's words.
+    pub keep: Keep,
+    /// Whether outputs pass the filter.
+    pub filter: bool,
+    /// Whether artists whom the input does not name are taken out.
+    pub no_artists: bool,
+    /// Whether row i is sampled with seed + i.
+    pub vary_rows: bool,
+}
+
+/// The answers to one input.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Adapted {
+    /// What the user typed, as it was given.
+    pub user_input: String,
+    /// Adapted prompts, best first.
+    pub outputs: Vec<Output>,
+    /// The seed that was drawn with; none without sampling.
+    pub seed: Option<u64>,
+    /// Decoding time of the batch that the input was in.
+    pub elapsed_ms: f64,
+}
+
+/// One adapted prompt.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Output {
+    /// The adapted prompt.
+    pub text: String,
+    /// The hypothesis score that ranks the outputs.
+    pub score: f32,
+    /// The generated ids, before the filter: no prompt, no kept words, no end token.
+    pub token_ids: Vec<u32>,
+    /// How it came to its end.
+    pub finish: Finish,
+    /// Rules of the output filter that changed the text.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filtered: Vec<FilterRule>,
+}
+
+impl Prompter {
+    /// Opens a model.
+    ///
+    /// # Errors
+    /// Naming the file that is missing or wrong, and what was expected.
+    pub fn open(files: &ModelFiles, device: &Device) -> Result<Self> {
+        let config_path = files.path("config.json");
+        let config = files.read("config.json")?;
+        let config = std::str::from_utf8(&config)
+            .map_err(|e| Error::file(&config_path, e.to_string()))
+            .and_then(|text| Gpt2Config::from_json(text).map_err(|e| Error::file(&config_path, e.to_string())))?;
+        let weights = files.weights()?;
+        let model = folder::from_weights(&config, &weights, device)?;
+        let tokenizer = match files {
+            ModelFiles::Embedded(_) => Tokenizer::from_json(&files.read("tokenizer.json")?)?,
+            ModelFiles::Folder { path, .. } => Tokenizer::open(path)?,
+        };
+        if tokenizer.vocab_size() > config.vocab_size {
+            return Err(Error::file(
+                &config_path,
+                format!(
+                    "vocab_size is {}, but the tokenizer has {} entries",
+                    config.vocab_size,
+                    tokenizer.vocab_size()
+                ),
+            ));
+        }
+        let mut defaults = ModelDefaults::read(files)?;
+        if defaults.decoding.eos_token_id.is_none() {
+            let eos_token_id = config.eos_token_id.or(tokenizer.eos_token_id());
+            defaults.decoding.eos_token_id = eos_token_id.map(|id| vec![id]);
+        }
+        let identity = ModelIdentity { name: files.name().to_owned(), sha256: weights.sha256() };
+        Ok(Self { model, tokenizer, defaults, identity })
+    }
+
+    /// Which model this is.
+    pub fn identity(&self) -> &ModelIdentity {
+        &self.identity
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The language model.
+    pub fn model(&self) -> &Gpt2 {
+        &self.model
+    }
+
+    /// `request` over the model's own settings over the defaults.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the setting and the rule that it breaks.
+    pub fn settings(&self, request: &AdaptRequest) -> Result<AdaptSettings> {
+        let decoding = request.decoding.clone().or(self.defaults.decoding.clone()).resolve()?;
+        Ok(AdaptSettings {
+            decoding,
+            keep: request.keep.or(self.defaults.keep).unwrap_or(Keep::Free),
+            filter: request.filter,
+            no_artists: request.no_artists,
+            vary_rows: request.vary_rows,
+        })
+    }
+
+    /// Adapts a batch of inputs; `first_row` is the number of the first among all rows, for
+    /// `vary_rows`. An input that cannot be adapted carries its error, the others go on.
+    pub fn adapt(
+        &self,
+        user_inputs: &[String],
+        settings: &AdaptSettings,
+        first_row: u64,
+    ) -> Vec<Result<Adapted>> {
+        let started = Instant::now();
+        let prepared: Vec<Result<Prepared>> = (first_row..)
+            .zip(user_inputs)
+            .map(|(row, user_input)| self.prepare(user_input, settings, row))
+            .collect();
+        let rows: Vec<&Prepared> = prepared.iter().flatten().collect();
+        let mut answers = match self.decode(&rows, settings) {
+            Ok(answers) => answers.into_iter(),
+            Err(error) => return all_failed(prepared, &error),
+        };
+        let elapsed_ms = started.elapsed().as_secs_f64() * 1e3;
+        prepared
+            .into_iter()
+            .map(|prepared| {
+                let prepared = prepared?;
+                let hypotheses = answers.next().unwrap_or_default();
+                let outputs = hypotheses
+                    .into_iter()
+                    .map(|hypothesis| self.output(&prepared, hypothesis, settings))
+                    .collect::<Result<_>>()?;
+                Ok(Adapted {
+                    user_input: prepared.user_input,
+                    outputs,
+                    seed: settings.decoding.do_sample.then_some(prepared.seed),
+                    elapsed_ms,
+                })
+            })
+            .collect()
+    }
+
+    /// The ids that the model continues, checked against its context.
+    fn prepare(&self, user_input: &str, settings: &AdaptSettings, row: u64) -> Result<Prepared> {
+        let trimmed = user_input.trim();
+        if trimmed.is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
+        let mut prompt_ids = self.tokenizer.encode(&template::prompt(trimmed))?;
+        let kept = match settings.keep {
+            Keep::Exact => Some(KeptWords::new(trimmed)),
+            Keep::Free => None,
+        };
+        if let Some(kept) = &kept {
+            prompt_ids.extend(self.tokenizer.encode(&template::answer(&kept.for_model))?);
+        }
+        let (max_new_tokens, n_positions) =
+            (settings.decoding.max_new_tokens, self.model.config().n_positions);
+        if prompt_ids.len() + max_new_tokens > n_positions {
+            return Err(Error::PromptTooLong {
+                prompt_tokens: prompt_ids.len(),
+                max_new_tokens,
+                n_positions,
+            });
+        }
+        let offset = if settings.vary_rows { row } else { 0 };
+        Ok(Prepared {
+            user_input: user_input.to_owned(),
+            prompt_ids,
+            kept,
+            seed: settings.decoding.seed.wrapping_add(offset),
+        })
+    }
+
+    fn decode(&self, rows: &[&Prepared], settings: &AdaptSettings) -> Result<Vec<Vec<Hypothesis>>> {
+        let generate = |rows: &[&Prepared], decoding: &DecodingSettings| {
+            let prompts: Vec<Vec<u32>> = rows.iter().map(|row| row.prompt_ids.clone()).collect();
+            let keys: Vec<u64> = rows.iter().map(|row| sample_key(row.user_input.trim())).collect();
+            decoding::generate(&self.model, &prompts, decoding, &keys)
+        };
+        if !(settings.vary_rows && settings.decoding.do_sample) {
+            return generate(rows, &settings.decoding);
+        }
+        // Every row has a seed of its own, and the search takes one.
+        let mut answers = Vec::with_capacity(rows.len());
+        for row in rows {
+            let mut decoding = settings.decoding.clone();
+            decoding.seed = row.seed;
+            answers.extend(generate(&[*row], &decoding)?);
+        }
+        Ok(answers)
+    }
+
+    fn output(
+        &self,
+        prepared: &Prepared,
+        hypothesis: Hypothesis,
+        settings: &AdaptSettings,
+    ) -> Result<Output> {
+        let answer = self.tokenizer.decode(&hypothesis.token_ids)?;
+        let mut filtered = Vec::new();
+        let mut text = answer.trim().to_owned();
+        if settings.filter || settings.no_artists {
+            let filter = output_filter::Filter {
+                tidy: settings.filter,
+                no_artists: settings.no_artists,
+                user_input: prepared.user_input.trim(),
+                is_cut: hypothesis.finish == Finish::Length,
+                has_head: prepared.kept.is_none(),
+            };
+            (text, filtered) = filter.apply(&text);
+        }
+        if let Some(kept) = &prepared.kept {
+            text = kept.with(&text);
+        }
+        Ok(Output {
+            text,
+            score: hypothesis.score,
+            token_ids: hypothesis.token_ids,
+            finish: hypothesis.finish,
+            filtered,
+        })
+    }
+}
+
+/// An input ready to be decoded.
+struct Prepared {
+    user_input: String,
+    prompt_ids: Vec<u32>,
+    kept: Option<KeptWords>,
+    seed: u64,
+}
+
+/// The user's words as they open the answer.
+#[derive(Debug, Clone, PartialEq)]
+struct KeptWords {
+    /// Byte for byte what was typed, white space around it aside.
+    text: String,
+    /// What the model sees as the answer's beginning: the words without their closing punctuation,
+    /// and a comma, after which it can only add a phrase.
+    for_model: String,
+}
+
+impl KeptWords {
+    fn new(user_input: &str) -> Self {
+        let words = user_input.trim_end_matches([',', '.', ';', ':', ' ']);
+        Self { text: user_input.to_owned(), for_model: format!("{words},") }
+    }
+
+    /// The kept words and what the model added.
+    fn with(&self, addition: &str) -> String {
+        let addition = addition.trim_start_matches([',', ' ']);
+        if addition.is_empty() {
+            return self.text.clone();
+        }
+        let separator = match self.text.ends_with([',', '.', ';', ':', '!', '?']) {
+            true => " ",
+            false => ", ",
+        };
+        format!("{}{separator}{addition}", self.text)
+    }
+}
+
+impl ModelDefaults {
+    /// transformers' keys, and ours in an object of their own, `"promptist": {"keep": "exact"}`.
+    fn read(files: &ModelFiles) -> Result<Self> {
+        const NAME: &str = "generation_config.json";
+        let path = files.path(NAME);
+        let Some(bytes) = files.read_optional(NAME)? else { return Ok(Self::default()) };
+        let text = std::str::from_utf8(&bytes).map_err(|e| Error::file(&path, e.to_string()))?;
+        let decoding = RawDecodingSettings::from_generation_config(&path, text)?;
+
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Ours {
+            keep: Option<Keep>,
+        }
+        let json: Value =
+            serde_json::from_str(text).map_err(|e| Error::file(&path, e.to_string()))?;
+        let keep = match json.get("promptist") {
+            Some(ours) => {
+                let ours: Ours = serde_json::from_value(ours.clone())
+                    .map_err(|e| Error::file(&path, format!("`promptist`: {e}")))?;
+                ours.keep
+            }
+            None => None,
+        };
+        Ok(Self { decoding, keep })
+    }
+}
+
+/// Every row that was ready fails as the batch did; the others keep their own error.
+fn all_failed(prepared: Vec<Result<Prepared>>, error: &Error) -> Vec<Result<Adapted>> {
+    let failed = |prepared: Result<Prepared>| {
+        Err(prepared.err().unwrap_or_else(|| Error::Decoding(error.to_string())))
+    };
+    prepared.into_iter().map(failed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_words_open_the_answer_byte_for_byte() {
+        let cases = [
+            ("a cat", "a cat,", "a cat, 8k"),
+            ("A cat sits.", "A cat sits,", "A cat sits. 8k"),
+            ("a cat, (red:1.2),", "a cat, (red:1.2),", "a cat, (red:1.2), 8k"),
+            ("why?", "why?,", "why? 8k"),
+        ];
+        for (input, for_model, expected) in cases {
+            let kept = KeptWords::new(input);
+            assert_eq!(kept.for_model, for_model);
+            assert_eq!(kept.with(" 8k"), expected);
+            assert_eq!(kept.with(""), input);
+        }
+    }
+}
