@@ -17,6 +17,8 @@ export OMP_NUM_THREADS=1
 "$python" "$here/logits.py"
 "$python" "$here/beam_search.py"
 "$python_diverse" "$here/diverse_beam_search.py"
+"$python" "$here/toy_beam.py"
+"$python_diverse" "$here/toy_beam.py"
 "$python" "$here/sampling.py"
 "$python" "$here/sft.py"
 "$python" "$here/checkpoints.py"

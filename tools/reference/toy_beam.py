@@ -10,10 +10,8 @@ tokens and are exact in f32, so only the search itself can differ. Prompts of un
 from __future__ import annotations
 
 import itertools
-import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +19,8 @@ import transformers
 from transformers import GenerationConfig, GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-GOLDEN_DIR = Path(__file__).parents[2] / "crates/promptist/tests/golden"
+from golden import GOLDEN_DIR, metadata, use_one_thread, write_json
+
 IS_V4 = transformers.__version__.startswith("4.")
 VOCAB_SIZE = 50
 EOS_BIAS = 2.5
@@ -59,16 +58,16 @@ class ToyConfig(PretrainedConfig):
 class ToyModel(PreTrainedModel, GenerationMixin):
     config_class = ToyConfig
 
-    def __init__(self, config: ToyConfig):
+    def __init__(self, config: ToyConfig) -> None:
         super().__init__(config)
         self.unused = torch.nn.Parameter(torch.zeros(1))
         self.seed, self.eos = 0, []
         self.generation_config = GenerationConfig()
 
-    def prepare_inputs_for_generation(self, input_ids, attention_mask=None, **_):
+    def prepare_inputs_for_generation(self, input_ids, attention_mask=None, **_):  # noqa: ANN
         return {"input_ids": input_ids}
 
-    def forward(self, input_ids, attention_mask=None, return_dict=True, **_):
+    def forward(self, input_ids, attention_mask=None, return_dict=True, **_):  # noqa: ANN
         ids = input_ids.numpy()
         logits = torch.from_numpy(toy_logits(ids[:, -2], ids[:, -1], self.seed, self.eos))
         return CausalLMOutputWithPast(logits=logits[:, None, :])
@@ -79,7 +78,10 @@ def prompts(seed: int, count: int) -> list[list[int]]:
     return [rng.integers(0, VOCAB_SIZE, size=int(rng.integers(2, 9))).tolist() for _ in range(count)]
 
 
-def run(model: ToyModel, seed: int, batch: list[list[int]], settings: dict) -> list[list[dict]]:
+def run(
+    model: ToyModel, seed: int, batch: list[list[int]], settings: dict[str, Any]
+) -> list[list[dict[str, Any]]]:
+    """The answers to each prompt, best first."""
     eos = settings.get("eos_token_id", [])
     model.seed, model.eos = seed, [eos] if isinstance(eos, int) else eos
     width = max(map(len, batch))
@@ -118,7 +120,7 @@ def run(model: ToyModel, seed: int, batch: list[list[int]], settings: dict) -> l
     return [answers[i : i + count] for i in range(0, len(answers), count)]
 
 
-def beam_settings() -> Iterator[tuple[int, dict]]:
+def beam_settings() -> Iterator[tuple[int, dict[str, Any]]]:
     """Prompts a case and settings, for 5.23."""
     product = itertools.product((2, 4, 8), LENGTH_PENALTIES, EARLY_STOPPING)
     for idx, (num_beams, length_penalty, early_stopping) in enumerate(product):
@@ -130,7 +132,13 @@ def beam_settings() -> Iterator[tuple[int, dict]]:
             "max_new_tokens": (12, 5, 20, 2)[idx % 4],
             "eos_token_id": 7,
         }
-    base = {"num_beams": 4, "length_penalty": 0.6, "num_return_sequences": 2, "max_new_tokens": 12, "eos_token_id": 7}
+    base = {
+        "num_beams": 4,
+        "length_penalty": 0.6,
+        "num_return_sequences": 2,
+        "max_new_tokens": 12,
+        "eos_token_id": 7,
+    }
     for length_penalty in LENGTH_PENALTIES:
         yield 4, base | {"length_penalty": length_penalty, "eos_token_id": [7, 3, 11]}
         yield 4, base | {"length_penalty": length_penalty, "eos_token_id": []}
@@ -151,7 +159,7 @@ PROCESSORS = (
 )
 
 
-def diverse_beam_settings() -> Iterator[tuple[int, dict]]:
+def diverse_beam_settings() -> Iterator[tuple[int, dict[str, Any]]]:
     """Prompts a case and settings, for 4.56.2."""
     groups = ((8, 8), (16, 16), (6, 3))
     product = itertools.product(groups, (0.5, 1.0), LENGTH_PENALTIES, EARLY_STOPPING)
@@ -183,7 +191,7 @@ def diverse_beam_settings() -> Iterator[tuple[int, dict]]:
         yield 1, base | processors
 
 
-def total_length_settings() -> Iterator[tuple[int, dict]]:
+def total_length_settings() -> Iterator[tuple[int, dict[str, Any]]]:
     """One group and lengths with the prompt: beam search as in 4.23.1, which knew no "never"."""
     product = itertools.product((2, 4, 8), LENGTH_PENALTIES, (False, True))
     for idx, (num_beams, length_penalty, early_stopping) in enumerate(product):
@@ -191,8 +199,8 @@ def total_length_settings() -> Iterator[tuple[int, dict]]:
             "num_beams": num_beams,
             "length_penalty": length_penalty,
             "early_stopping": early_stopping,
-            "num_return_sequences": (1, 2, num_beams)[idx % 3],
-            "max_new_tokens": (12, 5, 20)[idx % 3],
+            "num_return_sequences": (2, 1)[idx % 2],
+            "max_new_tokens": (20, 12)[idx % 2],
             "eos_token_id": 7,
         }
 
@@ -207,19 +215,26 @@ def search_as_in_4_23_1() -> None:
         self, hyp, score, beam_indices
     )
     # `cur_len` was the length before the new token.
-    beam_search.BeamHypotheses.is_done = lambda self, best, cur_len, prompt_len: is_done(self, best, cur_len - 1, 0)
+    beam_search.BeamHypotheses.is_done = lambda self, best, cur_len, prompt_len: is_done(
+        self, best, cur_len - 1, 0
+    )
     mode = configuration_utils.GenerationMode.GROUP_BEAM_SEARCH
     GenerationConfig.get_generation_mode = lambda self, assistant_model=None: mode
 
 
-def cases(model: ToyModel, all_settings: Iterator[tuple[int, dict]], first_seed: int) -> Iterator[dict]:
+def cases(
+    model: ToyModel, all_settings: Iterator[tuple[int, dict[str, Any]]], first_seed: int, singles: int = 3
+) -> Iterator[dict[str, Any]]:
+    """Runs the settings, each with a seed of its own, over a batch or over `singles` single prompts."""
     for seed, (prompt_count, settings) in enumerate(all_settings, first_seed):
-        for batch in [prompts(seed, prompt_count)] if prompt_count > 1 else [[p] for p in prompts(seed, 3)]:
-            yield {"seed": seed, "settings": settings, "prompts": batch, "answers": run(model, seed, batch, settings)}
+        batches = [prompts(seed, prompt_count)] if prompt_count > 1 else [[p] for p in prompts(seed, singles)]
+        for batch in batches:
+            answers = run(model, seed, batch, settings)
+            yield {"seed": seed, "settings": settings, "prompts": batch, "answers": answers}
 
 
 def main() -> None:
-    torch.set_num_threads(1)
+    use_one_thread()
     np.seterr(over="ignore")
     transformers.logging.set_verbosity_error()
     model = ToyModel(ToyConfig()).eval()
@@ -227,28 +242,17 @@ def main() -> None:
         found = list(cases(model, diverse_beam_settings(), 1000))
         search_as_in_4_23_1()
         total = {"length_normalization": "total"}
-        found += [c | {"settings": c["settings"] | total} for c in cases(model, total_length_settings(), 2000)]
+        for case in cases(model, total_length_settings(), 2000, singles=12):
+            found.append(case | {"settings": case["settings"] | total})
     else:
         found = list(cases(model, beam_settings(), 1))
-    golden = {
-        "script": "tools/reference/toy_beam.py",
-        "versions": {
-            "python": sys.version.split()[0],
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
-        "vocab_size": VOCAB_SIZE,
-        "eos_bias": EOS_BIAS,
-        "dtype": "f32",
-    }
-    lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in found)
-    head = json.dumps(golden, indent=1)[:-2]
-    path = GOLDEN_DIR / ("toy_diverse_beam.json" if IS_V4 else "toy_beam.json")
-    path.write_text(f'{head},\n "cases": [\n{lines}\n]}}\n')
-    json.loads(path.read_text())
+    about = metadata("each case its own", "float32")
+    toy = {"vocab_size": VOCAB_SIZE, "eos_bias": EOS_BIAS}
+    name = "toy_diverse_beam.json" if IS_V4 else "toy_beam.json"
+    write_json(GOLDEN_DIR / name, {"metadata": about, **toy, "cases": found})
     answers = [answer for case in found for row in case["answers"] for answer in row]
     print(
-        f"{path.name}: {sum(len(c['prompts']) for c in found)} prompts under {len(found)} settings, "
+        f"{sum(len(c['prompts']) for c in found)} prompts under {len(found)} settings, "
         f"{len(answers)} answers, {sum(a['finish'] == 'eos' for a in answers)} of them ended"
     )
 

@@ -8,7 +8,8 @@ use clap::{ArgAction, ValueEnum};
 use promptist::data::lines;
 use promptist::decoding::{EarlyStopping, LengthNormalization, RawDecodingSettings};
 use promptist::progress::Progress;
-use promptist::prompter::{AdaptRequest, AdaptSettings, Adapted, Keep, Prompter};
+use promptist::prompter::{AdaptRequest, AdaptSettings, Adapted, Prompter};
+use promptist::template::Keep;
 use serde_json::{Value, json};
 
 use crate::exit::UsageError;
@@ -161,7 +162,7 @@ struct Row {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let Precision::Auto | Precision::F32 = args.precision;
+    let (Precision::Auto | Precision::F32) = args.precision;
     if let (Some(threads), DeviceChoice::Auto | DeviceChoice::Cpu) = (args.threads, args.model.device) {
         rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build_global()?;
     }

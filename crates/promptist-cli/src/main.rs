@@ -3,6 +3,7 @@
 //! stdout carries data only; progress, notes and errors go to stderr.
 
 mod adapt;
+mod data;
 mod exit;
 mod models;
 mod progress;
@@ -26,6 +27,8 @@ struct Cli {
 enum Command {
     /// Turn what you type into a prompt that image models answer best.
     Adapt(adapt::Args),
+    /// Make training data.
+    Data(data::Args),
     /// Train a prompter.
     Train(train::Args),
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         .init();
     let result = match Cli::parse().command {
         Command::Adapt(args) => adapt::run(args),
+        Command::Data(args) => data::run(args),
         Command::Train(args) => train::run(args),
     };
     exit::report(result)

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::gpt2::{Gpt2, Gpt2Config, folder};
 use crate::model_source::ModelFiles;
 use crate::output_filter::{self, FilterRule};
-use crate::template;
+use crate::template::{self, Keep};
 use crate::tokenizer::Tokenizer;
 
 /// A language model that adapts prompts, with its tokenizer and its own default settings.
@@ -40,16 +40,6 @@ pub struct ModelIdentity {
 struct ModelDefaults {
     decoding: RawDecodingSettings,
     keep: Option<Keep>,
-}
-
-/// What becomes of the user's own words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Keep {
-    /// They open the answer, byte for byte; the model only adds to them.
-    Exact,
-    /// The model writes the whole answer, as the released system does.
-    Free,
 }
 
 /// How to adapt, beside the model.
@@ -319,8 +309,8 @@ struct KeptWords {
 
 impl KeptWords {
     fn new(user_input: &str) -> Self {
-        let words = user_input.trim_end_matches([',', '.', ';', ':', ' ']);
-        Self { text: user_input.to_owned(), for_model: format!("{words},") }
+        let for_model = format!("{},", template::kept_words(user_input));
+        Self { text: user_input.to_owned(), for_model }
     }
 
     /// The kept words and what the model added.

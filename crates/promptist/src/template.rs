@@ -2,12 +2,31 @@
 //!
 //! Source: `promptist/README.md` and `diff_prompter/ppo_prompter.py` of the released code.
 
+use serde::{Deserialize, Serialize};
+
 /// What stands between the user's input and the adapted prompt.
 pub const SEPARATOR: &str = " Rephrase:";
 
 /// The prompt that the language model continues: `user_input.trim() + " Rephrase:"`.
 pub fn prompt(user_input: &str) -> String {
     format!("{}{SEPARATOR}", user_input.trim())
+}
+
+/// What becomes of the user's own words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// They open the answer, byte for byte; the model only adds to them.
+    Exact,
+    /// The model writes the whole answer, as the released system does.
+    #[default]
+    Free,
+}
+
+/// The user's words without the white space around them and the punctuation that closes them: what
+/// an answer that keeps them opens with, before a comma and what the model adds.
+pub fn kept_words(user_input: &str) -> &str {
+    user_input.trim().trim_end_matches([',', '.', ';', ':', ' '])
 }
 
 /// What the language model is trained to continue it with, before the end token: a space and the

@@ -19,7 +19,13 @@ fn names(text: &str, most: usize) -> impl Iterator<Item = String> {
     while at < words.len() && found.len() < most {
         match lexicon::longest_artist(&words[at..]) {
             Some(taken) if taken > 1 || credited(text, &words, at) => {
-                found.push(words[at..at + taken].iter().map(|word| word.folded.as_str()).collect::<Vec<_>>().join(" "));
+                found.push(
+                    words[at..at + taken]
+                        .iter()
+                        .map(|word| word.folded.as_str())
+                        .collect::<Vec<_>>()
+                        .join(" "),
+                );
                 at += taken;
             }
             _ => at += 1,
@@ -35,13 +41,18 @@ fn credited(text: &str, words: &[Word], at: usize) -> bool {
     let before = at.checked_sub(1).map(|before| &words[before]);
     let after = words.get(at + 1);
     let opens = before.is_none_or(|before| {
-        edge(&text[before.end..words[at].start]) || ["by", "and", "&", "of", "style"].contains(&before.folded.as_str())
+        edge(&text[before.end..words[at].start])
+            || ["by", "and", "&", "of", "style"].contains(&before.folded.as_str())
     });
     let closes = after.is_none_or(|after| {
-        edge(&text[words[at].end..after.start]) || ["and", "&", "style"].contains(&after.folded.as_str())
+        edge(&text[words[at].end..after.start])
+            || ["and", "&", "style"].contains(&after.folded.as_str())
     });
     let by = before.is_some_and(|before| before.folded == "by");
-    let depicted = before.is_some_and(|before| before.folded == "of") && !at.checked_sub(2).is_some_and(|style| words[style].folded == "style");
+    let depicted = before.is_some_and(|before| before.folded == "of")
+        && at
+            .checked_sub(2)
+            .is_none_or(|style| words[style].folded != "style");
     by || (opens && closes && !depicted)
 }
 
@@ -51,8 +62,14 @@ mod tests {
 
     #[test]
     fn names_are_found_with_accents_and_without_commas() {
-        assert_eq!(artists_named("a fox by Zdzisław Beksiński and greg rutkowski"), ["zdzislaw beksinski", "greg rutkowski"]);
-        assert_eq!(artists_named("a fox, artgerm, wlop and mucha"), ["artgerm", "wlop", "mucha"]);
+        assert_eq!(
+            artists_named("a fox by Zdzisław Beksiński and greg rutkowski"),
+            ["zdzislaw beksinski", "greg rutkowski"]
+        );
+        assert_eq!(
+            artists_named("a fox, artgerm, wlop and mucha"),
+            ["artgerm", "wlop", "mucha"]
+        );
     }
 
     #[test]

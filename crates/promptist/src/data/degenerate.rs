@@ -43,7 +43,10 @@ pub fn check(text: &str) -> Option<Degenerate> {
     if !text.chars().any(char::is_alphanumeric) {
         return Some(Degenerate::Empty);
     }
-    if text.chars().any(|c| c == '\u{fffd}' || (c.is_control() && !c.is_whitespace())) {
+    if text
+        .chars()
+        .any(|c| c == '\u{fffd}' || (c.is_control() && !c.is_whitespace()))
+    {
         return Some(Degenerate::BrokenCharacters);
     }
     let words: Vec<String> = words(text).into_iter().map(|word| word.folded).collect();
@@ -61,37 +64,62 @@ pub fn check(text: &str) -> Option<Degenerate> {
 
 /// The words of a text that carry its meaning, in order, folded and singular; stop words are left out.
 pub fn content_words(text: &str) -> Vec<String> {
-    words(text).into_iter().map(|word| singular(word.folded)).filter(|word| word != "&" && !STOP_WORDS.contains(&word.as_str())).collect()
+    words(text)
+        .into_iter()
+        .map(|word| singular(word.folded))
+        .filter(|word| word != "&" && !STOP_WORDS.contains(&word.as_str()))
+        .collect()
 }
 
 /// The share of the distinct content words of `user_input` that `adapted_prompt` holds, in `[0, 1]`; 1 if there are none.
 ///
 /// Case, accents, plurals and closed gaps ("8 k" for "8k", "sci fi" for "scifi") make no difference.
 pub fn content_kept(user_input: &str, adapted_prompt: &str) -> f32 {
-    let adapted: Vec<String> = words(adapted_prompt).into_iter().map(|word| singular(word.folded)).collect();
+    let adapted: Vec<String> = words(adapted_prompt)
+        .into_iter()
+        .map(|word| singular(word.folded))
+        .collect();
     let mut held: HashSet<String> = adapted.iter().cloned().collect();
     held.extend(adapted.windows(2).map(|pair| pair.concat()));
-    let asked: Vec<String> = words(user_input).into_iter().map(|word| singular(word.folded)).collect();
+    let asked: Vec<String> = words(user_input)
+        .into_iter()
+        .map(|word| singular(word.folded))
+        .collect();
     let mut seen = HashSet::new();
     let (mut all, mut kept) = (0_usize, 0_usize);
     for (at, word) in asked.iter().enumerate() {
         if word == "&" || STOP_WORDS.contains(&word.as_str()) || !seen.insert(word) {
             continue;
         }
-        let closed_up = |from: usize| asked.get(from..from + 2).is_some_and(|pair| held.contains(&pair.concat()));
+        let closed_up = |from: usize| {
+            asked
+                .get(from..from + 2)
+                .is_some_and(|pair| held.contains(&pair.concat()))
+        };
         all += 1;
         kept += usize::from(held.contains(word) || closed_up(at) || (at > 0 && closed_up(at - 1)));
     }
-    if all == 0 { 1.0 } else { kept as f32 / all as f32 }
+    if all == 0 {
+        1.0
+    } else {
+        kept as f32 / all as f32
+    }
 }
 
 /// Plain English plurals and possessives: "foxes", "cities", "cats"; "dress" and "bus" stay.
 fn singular(word: String) -> String {
-    let stem = |ending: &str| word.strip_suffix(ending).filter(|stem| stem.chars().count() > 2);
+    let stem = |ending: &str| {
+        word.strip_suffix(ending)
+            .filter(|stem| stem.chars().count() > 2)
+    };
     if let Some(stem) = stem("ies") {
         return format!("{stem}y");
     }
-    if let Some(stem) = stem("es").filter(|stem| ["s", "x", "z", "ch", "sh"].iter().any(|end| stem.ends_with(end))) {
+    if let Some(stem) = stem("es").filter(|stem| {
+        ["s", "x", "z", "ch", "sh"]
+            .iter()
+            .any(|end| stem.ends_with(end))
+    }) {
         return stem.to_owned();
     }
     match stem("s").filter(|stem| !stem.ends_with(['s', 'u', 'i'])) {
@@ -103,22 +131,36 @@ fn singular(word: String) -> String {
 fn is_broken(word: &str) -> bool {
     let letters: Vec<char> = word.chars().filter(|c| c.is_alphabetic()).collect();
     let latin = letters.iter().filter(|&&c| u32::from(c) < 0x250).count();
-    let stretched = letters.windows(4).any(|run| run.iter().all(|c| c == &run[0]));
-    let vowels = letters.iter().any(|c| "aeiouy".contains(*c) || u32::from(*c) >= 0x80);
-    (latin > 0 && latin < letters.len()) || stretched || letters.len() > 30 || (letters.len() >= 7 && !vowels)
+    let stretched = letters
+        .windows(4)
+        .any(|run| run.iter().all(|c| c == &run[0]));
+    let vowels = letters
+        .iter()
+        .any(|c| "aeiouy".contains(*c) || u32::from(*c) >= 0x80);
+    (latin > 0 && latin < letters.len())
+        || stretched
+        || letters.len() > 30
+        || (letters.len() >= 7 && !vowels)
 }
 
 fn repeats(text: &str, words: &[String]) -> bool {
     let mut seen = HashSet::new();
     let phrase_twice = main_content::phrases(text).into_iter().any(|phrase| {
-        let spelled: String = lexicon::words(phrase).into_iter().map(|word| word.folded + " ").collect();
+        let spelled: String = lexicon::words(phrase)
+            .into_iter()
+            .map(|word| word.folded + " ")
+            .collect();
         !spelled.is_empty() && !seen.insert(spelled)
     });
     let mut runs: HashMap<&[String], usize> = HashMap::new();
     for run in words.windows(3) {
         *runs.entry(run).or_default() += 1;
     }
-    phrase_twice || words.windows(3).any(|run| run[0] == run[1] && run[1] == run[2]) || runs.values().any(|&count| count >= 3)
+    phrase_twice
+        || words
+            .windows(3)
+            .any(|run| run[0] == run[1] && run[1] == run[2])
+        || runs.values().any(|&count| count >= 3)
 }
 
 fn is_balanced(text: &str) -> bool {
@@ -136,45 +178,86 @@ fn is_balanced(text: &str) -> bool {
 }
 
 fn is_cut(text: &str, words: &[String]) -> bool {
-    if text.trim_end().ends_with([',', '-', '(', '&', '/', ':', ';']) {
+    if text
+        .trim_end()
+        .ends_with([',', '-', '(', '&', '/', ':', ';'])
+    {
         return true;
     }
-    let Some(last) = words.last() else { return false };
-    if DANGLING.contains(&last.as_str()) || (words.len() > 1 && words[words.len() - 2..] == ["style", "of"]) {
+    let Some(last) = words.last() else {
+        return false;
+    };
+    if DANGLING.contains(&last.as_str())
+        || (words.len() > 1 && words[words.len() - 2..] == ["style", "of"])
+    {
         return true;
     }
-    // A stump of a word of the lists, after at least one phrase: "..., artstat", "..., highly detai".
-    let after_a_phrase = main_content::phrases(text).len() > 1;
-    after_a_phrase && last.chars().count() >= 4 && !VOCABULARY.contains(last) && VOCABULARY.iter().any(|word| word.len() > last.len() && word.starts_with(last.as_str()))
+    main_content::phrases(text).len() > 1 && is_stump(last)
+}
+
+/// A stump of a word of the lists: "artstat", "detai". A word that one of them only adds an ending to
+/// ("metal" of "metallic") is a word of its own.
+fn is_stump(last: &str) -> bool {
+    if last.chars().count() < 4
+        || !last.chars().all(char::is_alphabetic)
+        || VOCABULARY.contains(last)
+        || PLAIN_WORDS.contains(&last)
+    {
+        return false;
+    }
+    let endings: Vec<&str> = VOCABULARY
+        .iter()
+        .filter_map(|word| word.strip_prefix(last))
+        .collect();
+    !endings.is_empty() && !endings.iter().any(|ending| ENDINGS.contains(ending))
 }
 
 /// No phrase ends in one of these.
-const DANGLING: &[&str] = &["a", "an", "and", "as", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "very", "with", "&"];
+const DANGLING: &[&str] = &[
+    "a", "an", "and", "as", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "very",
+    "with", "&",
+];
 
-/// All words of the lists of modifiers, with the plain words that begin like one.
-static VOCABULARY: LazyLock<HashSet<String>> = LazyLock::new(|| {
-    let mut vocabulary = lexicon::vocabulary();
-    vocabulary.extend(
-        [
-            "port", "sharpen", "paint", "hand", "cent", "center", "real", "comp", "deep", "detail", "dream", "elegant", "form", "gene", "glow",
-            "graph", "high", "horror", "illustrate", "imagine", "land", "lens", "line", "litho", "love", "mast", "master", "mini", "mood", "moon",
-            "myth", "neon", "orna", "over", "path", "pose", "post", "power", "rend", "render", "rock", "roman", "sand", "scene", "scen", "shad",
-            "shade", "sketch", "soft", "star", "style", "sun", "surf", "symbol", "tech", "trans", "ultra", "unity", "vibe", "view", "vint", "wall",
-            "water", "wide", "wild", "wood", "wonder", "yang", "stat", "stan", "stud", "star", "sing", "silver", "gold", "fire", "fantasia",
-        ]
-        .map(str::to_owned),
-    );
-    vocabulary
-});
+/// All words of the lists of modifiers.
+static VOCABULARY: LazyLock<HashSet<String>> = LazyLock::new(lexicon::vocabulary);
+
+/// What makes another word of a word.
+#[rustfmt::skip]
+const ENDINGS: &[&str] = &[
+    "s", "es", "y", "ly", "al", "ial", "ual", "ic", "ical", "lic", "ish", "ism", "ist", "istic",
+    "ous", "ful", "less", "ment", "er", "ers", "ed", "ing", "en", "ern", "an", "ian", "ive",
+    "ation", "ization", "ized", "time", "work", "board", "land", "light", "paper", "book", "shot",
+    "punk", "like", "borne", "ator", "ative", "ary", "tic", "ening", "tal", "ally",
+];
+
+/// Words that begin a word of the lists by chance: "pale" of "palette".
+#[rustfmt::skip]
+const PLAIN_WORDS: &[&str] = &[
+    "angel", "arch", "base", "bird", "cart", "cast", "centre", "chan", "child", "class", "clay",
+    "comp", "cyan", "decor", "desk", "dirt", "dish", "edge", "fair", "feat", "flick", "flow",
+    "gene", "grad", "grin", "harm", "hear", "heart", "hell", "illustrate", "imagine",
+    "inspiration", "keys", "lense", "mann", "manner", "mast", "mech", "mini", "mode", "night",
+    "over", "pain", "pale", "past", "path", "pear", "pearl", "plea", "poke", "port", "pose",
+    "post", "proc", "rain", "roma", "roman", "safe", "sand", "screens", "self", "shin", "shut",
+    "sing", "soul", "stat", "stick", "stud", "suns", "taste", "tell", "them", "tint", "track",
+    "tran", "trip", "unit", "view", "vint", "wall", "water", "webs", "wild", "wood", "part",
+    "star", "story", "screen", "brush", "power", "paint", "rock", "surf", "symbol", "tech",
+    "vibe", "volume", "north", "west", "sharpen", "rend",
+];
 
 /// Words that carry no content of their own.
+#[rustfmt::skip]
 const STOP_WORDS: &[&str] = &[
-    "a", "about", "above", "after", "again", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be", "been", "being", "but", "by", "can",
-    "could", "did", "do", "does", "doing", "down", "each", "few", "for", "from", "had", "has", "have", "having", "he", "her", "here", "hers", "him",
-    "his", "how", "i", "if", "in", "into", "is", "it", "its", "just", "me", "more", "most", "my", "no", "nor", "not", "of", "off", "on", "once",
-    "only", "or", "other", "our", "out", "over", "own", "s", "same", "she", "should", "so", "some", "such", "than", "that", "the", "their", "them",
-    "then", "there", "these", "they", "thi", "this", "those", "through", "to", "too", "up", "upon", "us", "very", "was", "wa", "we", "were", "what",
-    "when", "where", "which", "while", "who", "whom", "why", "will", "with", "would", "you", "your", "ha", "doe", "hi", "it's", "t",
+    "a", "about", "above", "after", "again", "all", "also", "am", "an", "and", "any", "are", "as",
+    "at", "be", "been", "being", "but", "by", "can", "could", "did", "do", "does", "doing",
+    "down", "each", "few", "for", "from", "had", "has", "have", "having", "he", "her", "here",
+    "hers", "him", "his", "how", "i", "if", "in", "into", "is", "it", "its", "just", "me", "more",
+    "most", "my", "no", "nor", "not", "of", "off", "on", "once", "only", "or", "other", "our",
+    "out", "over", "own", "s", "same", "she", "should", "so", "some", "such", "than", "that",
+    "the", "their", "them", "then", "there", "these", "they", "thi", "this", "those", "through",
+    "to", "too", "up", "upon", "us", "very", "was", "wa", "we", "were", "what", "when", "where",
+    "which", "while", "who", "whom", "why", "will", "with", "would", "you", "your", "ha", "doe",
+    "hi", "it's", "t",
 ];
 
 #[cfg(test)]
@@ -191,7 +274,10 @@ mod tests {
             ("a cat, ooooh", Degenerate::BrokenWord),
             ("a cat, 8k, hd, 8K", Degenerate::Repeated),
             ("a cat cat cat on a mat", Degenerate::Repeated),
-            ("art by x and art by x and art by x and", Degenerate::Repeated),
+            (
+                "art by x and art by x and art by x and",
+                Degenerate::Repeated,
+            ),
             ("a cat (on a mat, 8k", Degenerate::UnbalancedBrackets),
             ("a cat ] on a mat", Degenerate::UnbalancedBrackets),
             ("a cat, art by", Degenerate::Cut),
@@ -220,7 +306,10 @@ mod tests {
 
     #[test]
     fn content_words_are_what_a_user_would_miss() {
-        assert_eq!(content_words("Two of the cats' boxes in cities, and a dress"), ["two", "cat", "box", "city", "dress"]);
+        assert_eq!(
+            content_words("Two of the cats' boxes in cities, and a dress"),
+            ["two", "cat", "box", "city", "dress"]
+        );
     }
 
     #[test]
@@ -234,7 +323,11 @@ mod tests {
             ("the of and", "anything", 1.0),
             ("Café Noir", "cafe at night", 0.5),
         ] {
-            assert_eq!(content_kept(user_input, adapted), kept, "{user_input} / {adapted}");
+            assert_eq!(
+                content_kept(user_input, adapted),
+                kept,
+                "{user_input} / {adapted}"
+            );
         }
     }
 }

@@ -18,5 +18,6 @@ pub mod pairs_report;
 mod paraphrase;
 #[cfg(feature = "http")]
 pub mod rephrase_http;
+pub mod plain_text;
 pub mod safety;
 pub mod sources;

@@ -21,6 +21,7 @@ use super::safety;
 use super::sources::{self, Pair, Rephrase};
 use crate::atomic::write_atomic;
 use crate::progress::Progress;
+use crate::template::Keep;
 use crate::{Error, Result};
 
 /// What [`make`] is asked for.
@@ -43,6 +44,8 @@ pub struct PairsConfig {
     pub artist_share: f64,
     /// Fewest modifiers of a target. Without one there is nothing to learn.
     pub min_modifiers: usize,
+    /// Whether answers are the targets, or open with their sources' words.
+    pub keep: Keep,
     /// Content that stands behind modifiers: part of the sources, or left for the model to invent.
     pub late_content: LateContent,
 }
@@ -70,6 +73,7 @@ impl Default for PairsConfig {
             test_share: 0.02,
             artist_share: 1.0,
             min_modifiers: 1,
+            keep: Keep::Free,
             late_content: LateContent::Keep,
         }
     }
@@ -79,18 +83,29 @@ impl PairsConfig {
     /// # Errors
     /// [`Error::Config`] for shares that are none, or no target files.
     pub fn validate(&self) -> Result<()> {
-        for (key, share) in
-            [("validation_share", self.validation_share), ("test_share", self.test_share), ("artist_share", self.artist_share)]
-        {
+        for (key, share) in [
+            ("validation_share", self.validation_share),
+            ("test_share", self.test_share),
+            ("artist_share", self.artist_share),
+        ] {
             if !(0.0..=1.0).contains(&share) {
-                return Err(Error::config(key, format!("{share} is not a share between 0 and 1")));
+                return Err(Error::config(
+                    key,
+                    format!("{share} is not a share between 0 and 1"),
+                ));
             }
         }
         if self.validation_share + self.test_share >= 1.0 {
-            return Err(Error::config("test_share", "validation and test leave nothing to train on"));
+            return Err(Error::config(
+                "test_share",
+                "validation and test leave nothing to train on",
+            ));
         }
         if self.targets.is_empty() {
-            return Err(Error::config("targets", "no file of engineered prompts is given"));
+            return Err(Error::config(
+                "targets",
+                "no file of engineered prompts is given",
+            ));
         }
         Ok(())
     }
@@ -129,7 +144,12 @@ impl Part {
 /// # Errors
 /// [`Error::Config`]; [`Error::Io`] and [`Error::Line`] naming the file; [`Error::File`] if no target is
 /// left; those of the `rephraser`.
-pub fn make(config: &PairsConfig, out: &Path, rephraser: Option<&dyn Rephrase>, progress: &dyn Progress) -> Result<Report> {
+pub fn make(
+    config: &PairsConfig,
+    out: &Path,
+    rephraser: Option<&dyn Rephrase>,
+    progress: &dyn Progress,
+) -> Result<Report> {
     config.validate()?;
     let mut report = Report::default();
     let excluded = Excluded::read(config, progress)?;
@@ -137,7 +157,14 @@ pub fn make(config: &PairsConfig, out: &Path, rephraser: Option<&dyn Rephrase>, 
     let splits = select(targets, &excluded, config, &mut report, progress);
     if splits.is_empty() {
         let file = config.targets.first().cloned().unwrap_or_default();
-        return Err(Error::file(file, format!("no usable target among {} lines: {}", report.read, report.reasons())));
+        return Err(Error::file(
+            file,
+            format!(
+                "no usable target among {} lines: {}",
+                report.read,
+                report.reasons()
+            ),
+        ));
     }
     let parts = pair_up(&splits, config, rephraser, &mut report, progress)?;
     write(out, &parts, &report)?;
@@ -152,7 +179,10 @@ struct Excluded {
 
 impl Excluded {
     fn read(config: &PairsConfig, progress: &dyn Progress) -> Result<Self> {
-        let mut excluded = Self { contents: HashSet::new(), near: NearDuplicates::new(THRESHOLD) };
+        let mut excluded = Self {
+            contents: HashSet::new(),
+            near: NearDuplicates::new(THRESHOLD),
+        };
         for path in &config.exclude {
             let texts = lines::read_texts(path, &config.field)?;
             progress.begin("read prompts to exclude", Some(texts.len() as u64), "lines");
@@ -168,33 +198,47 @@ impl Excluded {
     fn add(&mut self, text: &str) {
         // What cannot be normalised cannot be a target's main content either.
         let Ok(text) = normalize(text) else { return };
-        let main_content = main_content::split(&text).map(|split| split.main_content);
-        for form in std::iter::once(&text).chain(&main_content) {
-            self.contents.insert(letters(form));
-            self.near.insert(form);
-        }
+        let main_content =
+            main_content::split(&text).map_or_else(|| text.clone(), |split| split.main_content);
+        self.near.insert(&main_content);
+        self.contents
+            .extend([letters(&text), letters(&main_content)]);
     }
 
     fn holds(&self, split: &Split) -> bool {
-        self.contents.contains(&letters(&split.main_content)) || self.near.find(&split.main_content).is_some()
+        self.contents.contains(&letters(&split.main_content))
+            || self.near.find(&split.main_content).is_some()
     }
 }
 
 /// Reads every line of the targets and normalises it; junk and unsafe lines end here.
-fn read_targets(config: &PairsConfig, report: &mut Report, progress: &dyn Progress) -> Result<Vec<String>> {
+fn read_targets(
+    config: &PairsConfig,
+    report: &mut Report,
+    progress: &dyn Progress,
+) -> Result<Vec<String>> {
     let mut targets = Vec::new();
     for path in &config.targets {
         let texts = lines::read_texts(path, &config.field)?;
-        progress.begin("read and normalise targets", Some(texts.len() as u64), "lines");
+        progress.begin(
+            "read and normalise targets",
+            Some(texts.len() as u64),
+            "lines",
+        );
         for text in texts {
             report.read += 1;
             progress.advance(1, "");
             match normalize(&text) {
                 Err(junk) => report.drop(&format!("junk: {}", junk.reason()), &text),
-                Ok(target) => match (safety::check(&text).or_else(|| safety::check(&target)), degenerate::check(&target)) {
+                Ok(target) => match (
+                    safety::check(&text).or_else(|| safety::check(&target)),
+                    degenerate::check(&target),
+                ) {
                     // Unsafe lines are counted, not shown.
                     (Some(rule), _) => report.drop(&format!("unsafe: {rule}"), ""),
-                    (_, Some(broken)) => report.drop(&format!("degenerate: {}", broken.reason()), &target),
+                    (_, Some(broken)) => {
+                        report.drop(&format!("degenerate: {}", broken.reason()), &target)
+                    }
                     (None, None) => targets.push(target),
                 },
             }
@@ -205,10 +249,20 @@ fn read_targets(config: &PairsConfig, report: &mut Report, progress: &dyn Progre
 }
 
 /// Splits targets into main content and modifiers; those without either, seen before or excluded end here.
-fn select(targets: Vec<String>, excluded: &Excluded, config: &PairsConfig, report: &mut Report, progress: &dyn Progress) -> Vec<Split> {
+fn select(
+    targets: Vec<String>,
+    excluded: &Excluded,
+    config: &PairsConfig,
+    report: &mut Report,
+    progress: &dyn Progress,
+) -> Vec<Split> {
     let mut kept = NearDuplicates::new(THRESHOLD);
     let mut splits = Vec::new();
-    progress.begin("split and compare targets", Some(targets.len() as u64), "targets");
+    progress.begin(
+        "split and compare targets",
+        Some(targets.len() as u64),
+        "targets",
+    );
     for target in targets {
         progress.advance(1, "");
         let Some(split) = main_content::split(&target) else {
@@ -235,15 +289,21 @@ fn select(targets: Vec<String>, excluded: &Excluded, config: &PairsConfig, repor
 /// The split as the configuration wants it: credits and late content.
 fn prepared(split: Split, config: &PairsConfig, report: &mut Report) -> Split {
     let target = sources::target(&split);
-    let credits = split.modifiers.iter().any(|modifier| artists::names_artist(modifier) || main_content::credit_start(modifier).is_some());
+    let credits = split.modifiers.iter().any(|modifier| {
+        artists::names_artist(modifier) || main_content::credit_start(modifier).is_some()
+    });
     report.crediting_artists += usize::from(credits);
-    let mut split = if credits && !sources::keeps_artists(&target, config.seed, config.artist_share) {
+    let mut split = if credits && !sources::keeps_artists(&target, config.seed, config.artist_share)
+    {
         sources::without_artists(&split)
     } else {
         split
     };
     if config.late_content != LateContent::Keep {
-        let (modifiers, late): (Vec<_>, Vec<_>) = split.modifiers.into_iter().partition(|phrase| main_content::is_modifier(phrase));
+        let (modifiers, late): (Vec<_>, Vec<_>) = split
+            .modifiers
+            .into_iter()
+            .partition(|phrase| main_content::is_modifier(phrase));
         split.modifiers = modifiers;
         if config.late_content == LateContent::MoveUp {
             for phrase in late {
@@ -267,7 +327,11 @@ fn pair_up(
     progress.begin("make pairs", Some(splits.len() as u64), "targets");
     for split in splits {
         let part = part_of(&split.main_content, config);
-        let pairs = sources::pairs(split, config.seed, rephraser)?;
+        let mut pairs = sources::pairs(split, config.seed, rephraser)?;
+        if config.keep == Keep::Exact {
+            let exact = |pair: &Pair| sources::exact(pair, split, config.min_modifiers);
+            pairs = pairs.iter().filter_map(exact).collect();
+        }
         report.keep(split, &pairs, part);
         parts[part as usize].extend(pairs);
         progress.advance(1, "");
@@ -283,7 +347,10 @@ fn part_of(main_content: &str, config: &PairsConfig) -> Part {
     hash.update(config.seed.to_le_bytes());
     hash.update(letters(main_content).as_bytes());
     let digest: [u8; 32] = hash.finalize().into();
-    let first = digest.iter().take(8).fold(0_u64, |number, &byte| (number << 8) | u64::from(byte));
+    let first = digest
+        .iter()
+        .take(8)
+        .fold(0_u64, |number, &byte| (number << 8) | u64::from(byte));
     let at = first as f64 / u64::MAX as f64;
     if at < config.test_share {
         Part::Test
@@ -296,7 +363,10 @@ fn part_of(main_content: &str, config: &PairsConfig) -> Part {
 
 /// Letters and digits, lower case: what two spellings of one content share.
 fn letters(text: &str) -> String {
-    text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    text.chars()
+        .filter(|c| c.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 fn write(out: &Path, parts: &[Vec<Pair>; 3], report: &Report) -> Result<()> {
@@ -325,23 +395,36 @@ mod tests {
     use super::*;
     use crate::progress::NoProgress;
 
-    fn run(lines: &[&str], edit: impl FnOnce(&mut PairsConfig)) -> (tempfile::TempDir, Result<Report>) {
+    fn run(
+        lines: &[&str],
+        edit: impl FnOnce(&mut PairsConfig),
+    ) -> (tempfile::TempDir, Result<Report>) {
         let folder = tempfile::tempdir().expect("a folder");
         let targets = folder.path().join("targets.txt");
         std::fs::write(&targets, lines.join("\n") + "\n").expect("targets");
-        let mut config = PairsConfig { targets: vec![targets], seed: 3, ..PairsConfig::default() };
+        let mut config = PairsConfig {
+            targets: vec![targets],
+            seed: 3,
+            ..PairsConfig::default()
+        };
         edit(&mut config);
         let report = make(&config, &folder.path().join("out"), None, &NoProgress);
         (folder, report)
     }
 
     fn pairs_of(folder: &tempfile::TempDir, part: Part) -> Vec<Pair> {
-        let text = std::fs::read_to_string(folder.path().join("out").join(part.file_name())).expect("a part");
-        text.lines().map(|line| serde_json::from_str(line).expect("a pair")).collect()
+        let text = std::fs::read_to_string(folder.path().join("out").join(part.file_name()))
+            .expect("a part");
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect("a pair"))
+            .collect()
     }
 
     fn all_pairs(folder: &tempfile::TempDir) -> Vec<Pair> {
-        Part::ALL.into_iter().flat_map(|part| pairs_of(folder, part)).collect()
+        Part::ALL
+            .into_iter()
+            .flat_map(|part| pairs_of(folder, part))
+            .collect()
     }
 
     #[test]
@@ -361,8 +444,22 @@ mod tests {
         let report = report.expect("a report");
         assert_eq!((report.read, report.kept), (7, 1));
         let reasons: Vec<&str> = report.dropped.keys().map(String::as_str).collect();
-        assert_eq!(reasons, ["junk: empty", "junk: web address", "near-duplicate", "no main content", "too few modifiers", "unsafe: sexual"]);
-        assert!(all_pairs(&folder).iter().all(|pair| pair.y == "a fox in the snow, digital painting, 8k, artstation"));
+        assert_eq!(
+            reasons,
+            [
+                "junk: empty",
+                "junk: web address",
+                "near-duplicate",
+                "no main content",
+                "too few modifiers",
+                "unsafe: sexual"
+            ]
+        );
+        assert!(
+            all_pairs(&folder)
+                .iter()
+                .all(|pair| pair.y == "a fox in the snow, digital painting, 8k, artstation")
+        );
         assert!(folder.path().join("out/report.json").exists());
         assert!(!report.to_string().contains("nude"));
     }
@@ -391,7 +488,9 @@ mod tests {
             (LateContent::MoveUp, "a fox, a castle, 8k, bokeh"),
             (LateContent::Drop, "a fox, 8k, bokeh"),
         ] {
-            let (folder, report) = run(&["a fox, 8k, a castle, bokeh"], |config| config.late_content = late_content);
+            let (folder, report) = run(&["a fox, 8k, a castle, bokeh"], |config| {
+                config.late_content = late_content
+            });
             report.expect("a report");
             assert_eq!(all_pairs(&folder)[0].y, expected);
         }
@@ -399,40 +498,87 @@ mod tests {
 
     #[test]
     fn without_artists_no_credit_is_left() {
-        let (folder, report) = run(&["a fox, by greg rutkowski, 8k", "an owl, art by artgerm, hdr"], |config| config.artist_share = 0.0);
+        let (folder, report) = run(
+            &[
+                "a fox, by greg rutkowski, 8k",
+                "an owl, art by artgerm, hdr",
+            ],
+            |config| config.artist_share = 0.0,
+        );
         assert_eq!(report.expect("a report").crediting_artists, 2);
-        assert!(all_pairs(&folder).iter().all(|pair| !artists::names_artist(&pair.y) && !artists::names_artist(&pair.x)));
+        assert!(
+            all_pairs(&folder)
+                .iter()
+                .all(|pair| !artists::names_artist(&pair.y) && !artists::names_artist(&pair.x))
+        );
     }
 
     #[test]
     fn bad_files_are_errors_with_their_place() {
         let (_folder, nothing) = run(&["", "8k"], |_| {});
         let message = nothing.expect_err("nothing is left").to_string();
-        assert!(message.contains("targets.txt") && message.contains("no usable target among 2 lines") && message.contains("junk: empty"), "{message}");
+        assert!(
+            message.contains("targets.txt")
+                && message.contains("no usable target among 2 lines")
+                && message.contains("junk: empty"),
+            "{message}"
+        );
 
         let folder = tempfile::tempdir().expect("a folder");
-        for (name, bytes, place) in [("a.jsonl", &b"{\"text\": \"x\"}\n{\"text\": 3}\n"[..], "a.jsonl:2"), ("b.txt", b"ok\n\xff\n", "b.txt:2")] {
+        for (name, bytes, place) in [
+            (
+                "a.jsonl",
+                &b"{\"text\": \"x\"}\n{\"text\": 3}\n"[..],
+                "a.jsonl:2",
+            ),
+            ("b.txt", b"ok\n\xff\n", "b.txt:2"),
+        ] {
             let path = folder.path().join(name);
             std::fs::write(&path, bytes).expect("written");
-            let config = PairsConfig { targets: vec![path], ..PairsConfig::default() };
-            let message = make(&config, folder.path(), None, &NoProgress).expect_err("a bad line").to_string();
+            let config = PairsConfig {
+                targets: vec![path],
+                ..PairsConfig::default()
+            };
+            let message = make(&config, folder.path(), None, &NoProgress)
+                .expect_err("a bad line")
+                .to_string();
             assert!(message.contains(place), "{message}");
         }
     }
 
     #[test]
     fn impossible_shares_are_refused() {
-        for edit in [|config: &mut PairsConfig| config.test_share = 1.5, |config: &mut PairsConfig| {
-            config.test_share = 0.5;
-            config.validation_share = 0.5;
-        }] {
+        for edit in [
+            |config: &mut PairsConfig| config.test_share = 1.5,
+            |config: &mut PairsConfig| {
+                config.test_share = 0.5;
+                config.validation_share = 0.5;
+            },
+        ] {
             let (_folder, report) = run(&["a fox, 8k"], edit);
             assert!(matches!(report, Err(Error::Config { .. })));
         }
     }
 
-    const SUBJECTS: &[&str] = &["a fox", "an owl", "two knights", "portrait of a queen", "a house by the sea", "a Fox", "a city at night"];
-    const MODIFIERS: &[&str] = &["8k", "oil painting", "bokeh", "artstation", "by greg rutkowski", "moody", "soft lighting", "wide shot"];
+    const SUBJECTS: &[&str] = &[
+        "a fox",
+        "an owl",
+        "two knights",
+        "portrait of a queen",
+        "a house by the sea",
+        "a Fox",
+        "a city at night",
+    ];
+    const MODIFIERS: &[&str] = &[
+        "8k",
+        "oil painting",
+        "bokeh",
+        "artstation",
+        "by greg rutkowski",
+        "moody",
+        "soft lighting",
+        "wide shot",
+    ];
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]

@@ -18,12 +18,16 @@ pub fn main_content(text: &str, rng: &mut ChaCha8Rng) -> String {
     let mut sentence = joined(&phrases, rng);
     if !starts_as_medium(&sentence) && rng.random_bool(0.3) {
         let frame = FRAMES[rng.random_range(0..FRAMES.len())];
-        sentence = format!("{frame} {sentence}");
+        sentence = format!("{frame} {}", inside(&sentence));
     }
     let finished = finish(&sentence, rng.random_bool(0.5));
     // Where nothing changed, the full stop does.
     let same = finished.eq_ignore_ascii_case(text);
-    if same { finish(&sentence, true) } else { finished }
+    if same {
+        finish(&sentence, true)
+    } else {
+        finished
+    }
 }
 
 /// RTP: a whole target in another form.
@@ -34,16 +38,27 @@ pub fn target(split: &Split, rng: &mut ChaCha8Rng) -> String {
     let adjectives = parts.take_adjectives(rng);
     match parts.medium.filter(|_| !starts_as_medium(&subject)) {
         Some(medium) => {
-            let described = [adjectives.join(", "), medium.to_owned()].join(" ").trim().to_owned();
-            sentence.push_str(&if is_countable(medium) { with_article(&described) } else { described });
+            let described = [adjectives.join(", "), medium.to_owned()]
+                .join(" ")
+                .trim()
+                .to_owned();
+            sentence.push_str(&if is_countable(medium) {
+                with_article(&described)
+            } else {
+                described
+            });
             sentence.push_str(" of ");
-            sentence.push_str(&subject);
+            sentence.push_str(&inside(&subject));
         }
         None if adjectives.is_empty() => sentence.push_str(&subject),
         None => {
-            sentence.push_str(&with_article(&format!("{} {}", adjectives.join(", "), NOUNS[rng.random_range(0..NOUNS.len())])));
+            sentence.push_str(&with_article(&format!(
+                "{} {}",
+                adjectives.join(", "),
+                NOUNS[rng.random_range(0..NOUNS.len())]
+            )));
             sentence.push_str(" of ");
-            sentence.push_str(&subject);
+            sentence.push_str(&inside(&subject));
         }
     }
     if !parts.accompanying.is_empty() {
@@ -51,22 +66,49 @@ pub fn target(split: &Split, rng: &mut ChaCha8Rng) -> String {
         sentence.push_str(&listed(&parts.accompanying));
     }
     if let Some(style) = parts.style {
-        sentence.push_str(&if rng.random_bool(0.5) { format!(" in {style} style") } else { format!(", {style}") });
+        sentence.push_str(&if rng.random_bool(0.5) {
+            format!(" in {style} style")
+        } else {
+            format!(", {style}")
+        });
     }
     if let Some(credit) = parts.credit {
-        sentence.push_str(&if lexicon_name(credit) { format!(", in the style of {credit}") } else { format!(", {credit}") });
+        sentence.push_str(&if lexicon_name(credit) {
+            format!(", in the style of {credit}")
+        } else {
+            format!(", {credit}")
+        });
     }
     if !parts.looks.is_empty() {
         let lead = LOOKS[rng.random_range(0..LOOKS.len())];
-        sentence = format!("{}. {lead} {}", sentence.trim_end_matches('.'), listed(&parts.looks));
+        sentence = format!(
+            "{}. {lead} {}",
+            sentence.trim_end_matches('.'),
+            listed(&parts.looks)
+        );
         return finish(&sentence, true);
     }
     finish(&sentence, rng.random_bool(0.6))
 }
 
-const FRAMES: &[&str] = &["a picture of", "an image of", "show me", "draw", "I want to see", "make a picture of", "a scene with", "imagine"];
+const FRAMES: &[&str] = &[
+    "a picture of",
+    "an image of",
+    "show me",
+    "draw",
+    "I want to see",
+    "make a picture of",
+    "a scene with",
+    "imagine",
+];
 const NOUNS: &[&str] = &["picture", "image", "scene", "view"];
-const LOOKS: &[&str] = &["It looks", "It is", "The picture is", "The image should be", "Make it"];
+const LOOKS: &[&str] = &[
+    "It looks",
+    "It is",
+    "The picture is",
+    "The image should be",
+    "Make it",
+];
 
 /// The phrases of a target by the part they play in a sentence.
 struct Parts<'a> {
@@ -101,16 +143,17 @@ impl<'a> Parts<'a> {
         let found = words(phrase);
         let last = found.last().map_or("", |word| word.folded.as_str());
         let short = found.len() <= 4;
+        let bare = without_article(phrase);
         if main_content::credit_start(phrase) == Some(0) || lexicon_name(phrase) {
             self.credit.get_or_insert(phrase);
         } else if !main_content::is_modifier(phrase) {
             self.shown.push(phrase);
         } else if short && ACCOMPANIES.contains(&last) && self.accompanying.len() < 2 {
-            self.accompanying.push(phrase);
+            self.accompanying.push(bare);
         } else if short && ADJECTIVES.contains(&last) && self.adjectives.len() < 4 {
-            self.adjectives.push(phrase);
+            self.adjectives.push(bare);
         } else if short && MEDIUMS.contains(&last) {
-            self.medium.get_or_insert(phrase);
+            self.medium.get_or_insert(bare);
         } else if found.len() <= 2 && is_style(&found) {
             self.style.get_or_insert(phrase);
         }
@@ -129,11 +172,15 @@ impl<'a> Parts<'a> {
 
 /// "X, wearing Y, Z" in another form: commas go where grammar allows it.
 fn joined(phrases: &[&str], rng: &mut ChaCha8Rng) -> String {
-    let Some((first, rest)) = phrases.split_first() else { return String::new() };
+    let Some((first, rest)) = phrases.split_first() else {
+        return String::new();
+    };
     let mut sentence = restated(first, rng);
     for phrase in rest {
-        let opening = words(phrase).first().map_or(String::new(), |word| word.folded.clone());
-        let runs_on = opening.ends_with("ing") && opening.len() > 4 || LINKS.contains(&opening.as_str());
+        let found = words(phrase);
+        let opening = found.first().map_or("", |word| word.folded.as_str());
+        let runs_on = found.len() > 1
+            && (opening.ends_with("ing") && opening.len() > 4 || LINKS.contains(&opening));
         if runs_on {
             sentence.push(' ');
         } else {
@@ -143,9 +190,19 @@ fn joined(phrases: &[&str], rng: &mut ChaCha8Rng) -> String {
                 _ => ", ",
             });
         }
-        sentence.push_str(phrase);
+        sentence.push_str(&inside(phrase));
     }
     sentence
+}
+
+/// A phrase that no longer opens the sentence: its article loses the capital.
+fn inside(phrase: &str) -> String {
+    let article = phrase.split(' ').next().unwrap_or("");
+    if ["A", "An", "The"].contains(&article) {
+        lower_first(phrase)
+    } else {
+        phrase.to_owned()
+    }
 }
 
 /// "a cat sitting on a mat" becomes "a cat is sitting on a mat" or "a cat that is sitting on a mat", or back.
@@ -156,20 +213,54 @@ fn restated(phrase: &str, rng: &mut ChaCha8Rng) -> String {
     if let Some(at) = verb.filter(|_| rng.random_bool(0.6)) {
         let (before, verb) = (&found[at - 1], &found[at]);
         // After "is", "who", "and" or an adverb there is nothing to put in.
-        if !NOT_BEFORE_A_VERB.contains(&before.folded.as_str()) && !before.folded.ends_with("ly") && phrase[before.end..verb.start].trim().is_empty() {
+        // "bears without eyes holding ...": the verb must not be tied to the wrong noun.
+        let from = if opens_as_medium {
+            found
+                .iter()
+                .position(|word| word.folded == "of")
+                .map_or(0, |of| of + 1)
+        } else {
+            0
+        };
+        let one_noun = found.get(from..at).is_some_and(|subject| {
+            subject.iter().all(|word| {
+                !LINKS.contains(&word.folded.as_str())
+                    && !NOT_IN_A_SUBJECT.contains(&word.folded.as_str())
+            })
+        });
+        let apart =
+            NOT_BEFORE_A_VERB.contains(&before.folded.as_str()) || before.folded.ends_with("ly");
+        if one_noun && !apart && phrase[before.end..verb.start].trim().is_empty() {
             let plural = before.folded.ends_with('s') && !before.folded.ends_with("ss");
             let to_be = if plural { "are" } else { "is" };
             let relative = opens_as_medium || rng.random_bool(0.4);
-            let link = if relative { format!("that {to_be}") } else { to_be.to_owned() };
-            return format!("{} {link} {}", with_medium_article(&phrase[..before.end]), &phrase[verb.start..]);
+            let link = if relative {
+                format!("that {to_be}")
+            } else {
+                to_be.to_owned()
+            };
+            return format!(
+                "{} {link} {}",
+                with_medium_article(&phrase[..before.end]),
+                &phrase[verb.start..]
+            );
         }
     }
     if let Some(at) = phrase.find(" with a ").filter(|_| rng.random_bool(0.3)) {
-        return format!("{} that has {}", with_medium_article(&phrase[..at]), &phrase[at + " with ".len()..]);
+        return format!(
+            "{} that has {}",
+            with_medium_article(&phrase[..at]),
+            &phrase[at + " with ".len()..]
+        );
     }
     match phrase.split_once(' ') {
         // Half of what people type is telegraphic.
-        Some((article, rest)) if ["a", "an", "the"].contains(&article.to_lowercase().as_str()) && rng.random_bool(0.3) => rest.to_owned(),
+        Some((article, rest))
+            if ["a", "an", "the"].contains(&article.to_lowercase().as_str())
+                && rng.random_bool(0.3) =>
+        {
+            rest.to_owned()
+        }
         _ => with_medium_article(phrase),
     }
 }
@@ -177,24 +268,53 @@ fn restated(phrase: &str, rng: &mut ChaCha8Rng) -> String {
 /// "portrait of a fox" becomes "a portrait of a fox".
 fn with_medium_article(phrase: &str) -> String {
     let bare = COUNTABLE.iter().any(|medium| {
-        phrase.len() > medium.len() && phrase.is_char_boundary(medium.len()) && phrase[..medium.len()].eq_ignore_ascii_case(medium) && phrase[medium.len()..].starts_with(" of ")
+        phrase.len() > medium.len()
+            && phrase.is_char_boundary(medium.len())
+            && phrase[..medium.len()].eq_ignore_ascii_case(medium)
+            && phrase[medium.len()..].starts_with(" of ")
     });
-    if bare { with_article(&lower_first(phrase)) } else { phrase.to_owned() }
+    if bare {
+        with_article(&lower_first(phrase))
+    } else {
+        phrase.to_owned()
+    }
 }
 
 fn starts_as_medium(phrase: &str) -> bool {
     let found = words(phrase);
-    found.iter().take(6).position(|word| word.folded == "of").is_some_and(|of| {
-        of > 0 && (COUNTABLE.contains(&found[of - 1].folded.as_str()) || MEDIUMS.contains(&found[of - 1].folded.as_str()) || NOUNS.contains(&found[of - 1].folded.as_str()) || ["shot", "up", "closeup", "still"].contains(&found[of - 1].folded.as_str()))
-    })
+    found
+        .iter()
+        .take(6)
+        .position(|word| word.folded == "of")
+        .is_some_and(|of| {
+            of > 0
+                && (COUNTABLE.contains(&found[of - 1].folded.as_str())
+                    || MEDIUMS.contains(&found[of - 1].folded.as_str())
+                    || NOUNS.contains(&found[of - 1].folded.as_str())
+                    || ["shot", "up", "closeup", "still"].contains(&found[of - 1].folded.as_str()))
+        })
+}
+
+fn without_article(phrase: &str) -> &str {
+    match phrase.split_once(' ') {
+        Some((article, rest)) if ["a", "an", "the"].contains(&article.to_lowercase().as_str()) => {
+            rest
+        }
+        _ => phrase,
+    }
 }
 
 fn is_countable(medium: &str) -> bool {
-    words(medium).last().is_some_and(|last| COUNTABLE.contains(&last.folded.as_str()))
+    words(medium)
+        .last()
+        .is_some_and(|last| COUNTABLE.contains(&last.folded.as_str()))
 }
 
 fn is_style(found: &[lexicon::Word]) -> bool {
-    matches!(lexicon::longest_term(found), Some((taken, Kind::Style)) if taken == found.len()) && found.last().is_some_and(|last| STYLES.contains(&last.folded.as_str()))
+    matches!(lexicon::longest_term(found), Some((taken, Kind::Style)) if taken == found.len())
+        && found
+            .last()
+            .is_some_and(|last| STYLES.contains(&last.folded.as_str()))
 }
 
 /// Whether a phrase is an artist's name and nothing else.
@@ -213,8 +333,13 @@ fn listed(phrases: &[&str]) -> String {
 }
 
 fn with_article(noun: &str) -> String {
-    let first = words(noun).first().map_or(String::new(), |word| word.folded.clone());
-    let vowel = first.starts_with(['a', 'e', 'i', 'o', 'u', '8']) && !["uni", "one", "euro", "use", "ukulele"].iter().any(|start| first.starts_with(start))
+    let first = words(noun)
+        .first()
+        .map_or(String::new(), |word| word.folded.clone());
+    let vowel = first.starts_with(['a', 'e', 'i', 'o', 'u', '8'])
+        && !["uni", "one", "euro", "use", "ukulele"]
+            .iter()
+            .any(|start| first.starts_with(start))
         || ["hd", "hdr", "hq", "honest", "hour", "hourglass"].contains(&first.as_str());
     format!("{} {noun}", if vowel { "an" } else { "a" })
 }
@@ -226,69 +351,96 @@ fn finish(text: &str, sentence: bool) -> String {
         return text.to_owned();
     }
     let mut chars = text.chars();
-    let first = chars.next().map_or(String::new(), |first| first.to_uppercase().collect());
+    let first = chars
+        .next()
+        .map_or(String::new(), |first| first.to_uppercase().collect());
     let end = if text.ends_with(['!', '?']) { "" } else { "." };
     format!("{first}{}{end}", chars.as_str())
 }
 
 fn lower_first(text: &str) -> String {
     let mut chars = text.chars();
-    let first = chars.next().map_or(String::new(), |first| first.to_lowercase().collect());
+    let first = chars
+        .next()
+        .map_or(String::new(), |first| first.to_lowercase().collect());
     format!("{first}{}", chars.as_str())
 }
 
 /// Verbs that say what a subject is doing, never what it is for ("dining room") or like ("flowing hair").
+#[rustfmt::skip]
 const VERBS: &[&str] = &[
-    "wearing", "holding", "sitting", "standing", "riding", "eating", "flying", "walking", "running", "playing", "looking", "lying", "fighting",
-    "dancing", "reading", "drinking", "sleeping", "jumping", "smiling", "posing", "floating", "swimming", "driving", "carrying", "chasing",
-    "crawling", "climbing", "watching", "singing", "drawing", "cooking", "hugging", "kissing", "rising", "emerging", "laying", "making",
-    "using", "smoking", "working", "waiting", "hiding", "screaming", "laughing", "crying", "staring",
+    "wearing", "holding", "sitting", "standing", "riding", "eating", "flying", "walking",
+    "running", "playing", "looking", "lying", "fighting", "dancing", "reading", "drinking",
+    "sleeping", "jumping", "smiling", "posing", "floating", "swimming", "driving", "carrying",
+    "chasing", "crawling", "climbing", "watching", "singing", "cooking", "hugging", "kissing",
+    "rising", "emerging", "laying", "making", "using", "smoking", "working", "waiting", "hiding",
+    "screaming", "laughing", "crying", "staring",
 ];
 
+/// Words that give a subject a second noun.
+const NOT_IN_A_SUBJECT: &[&str] = &[
+    "of", "without", "as", "or", "to", "for", "&", "who", "that", "which", "is", "are",
+];
+
+#[rustfmt::skip]
 const NOT_BEFORE_A_VERB: &[&str] = &[
-    "is", "are", "was", "were", "who", "which", "that", "and", "or", "of", "in", "on", "at", "the", "a", "an", "by", "for", "with", "while", "from",
-    "being", "to", "not", "&",
+    "is", "are", "was", "were", "who", "which", "that", "and", "or", "of", "in", "on", "at",
+    "the", "a", "an", "by", "for", "with", "while", "from", "being", "to", "not", "&",
 ];
 
 /// Openings that need no comma before them.
+#[rustfmt::skip]
 const LINKS: &[&str] = &[
-    "in", "on", "at", "with", "under", "over", "near", "behind", "beside", "inside", "above", "below", "between", "among", "during", "by",
-    "and", "surrounded", "dressed", "covered", "made", "from", "against", "around", "through", "next",
+    "in", "on", "at", "with", "under", "over", "near", "behind", "beside", "inside", "above",
+    "below", "between", "among", "during", "by", "and", "surrounded", "dressed", "covered",
+    "made", "from", "against", "around", "through", "next",
 ];
 
 /// Mediums that take an article.
+#[rustfmt::skip]
 const COUNTABLE: &[&str] = &[
-    "portrait", "painting", "photo", "photograph", "picture", "image", "drawing", "sketch", "illustration", "render", "poster", "watercolor",
-    "screenshot", "mural", "sculpture", "statue", "collage", "rendering", "wallpaper", "print", "caricature", "cartoon", "close up", "close-up",
-    "film still", "movie still", "still",
+    "portrait", "painting", "photo", "photograph", "picture", "image", "drawing", "sketch",
+    "illustration", "render", "poster", "watercolor", "screenshot", "mural", "sculpture",
+    "statue", "collage", "rendering", "wallpaper", "print", "caricature", "cartoon", "close up",
+    "close-up", "film still", "movie still", "still",
 ];
 
 /// Last words of phrases that can stand before "of": "digital painting", "concept art".
+#[rustfmt::skip]
 const MEDIUMS: &[&str] = &[
-    "painting", "art", "illustration", "photo", "photograph", "photography", "render", "rendering", "drawing", "sketch", "artwork", "portrait",
-    "poster", "watercolor", "screenshot", "collage", "still",
+    "painting", "art", "illustration", "photo", "photograph", "photography", "render",
+    "rendering", "drawing", "sketch", "artwork", "portrait", "poster", "watercolor", "screenshot",
+    "collage", "still",
 ];
 
 /// Last words of phrases that can stand after "with".
+#[rustfmt::skip]
 const ACCOMPANIES: &[&str] = &[
-    "lighting", "light", "lights", "shadows", "colors", "colours", "background", "palette", "composition", "tones", "atmosphere", "contrast",
-    "bokeh", "field", "reflections", "details", "textures", "rays", "focus", "fog", "lines", "scattering", "occlusion", "grain", "blur",
+    "lighting", "light", "lights", "shadows", "colors", "colours", "background", "palette",
+    "composition", "tones", "atmosphere", "contrast", "bokeh", "field", "reflections", "details",
+    "textures", "rays", "focus", "fog", "lines", "scattering", "occlusion", "grain", "blur",
 ];
 
 /// Words that can stand before a noun.
+#[rustfmt::skip]
 const ADJECTIVES: &[&str] = &[
-    "detailed", "intricate", "elegant", "cinematic", "dramatic", "realistic", "photorealistic", "hyperrealistic", "beautiful", "dark", "moody",
-    "colorful", "surreal", "symmetrical", "futuristic", "gothic", "vintage", "minimalist", "epic", "vibrant", "ethereal", "cute", "dreamy",
-    "mysterious", "atmospheric", "ornate", "abstract", "stunning", "gorgeous", "sharp", "smooth", "eerie", "creepy", "retro", "psychedelic",
-    "isometric", "stylized", "vivid", "majestic", "magical", "whimsical", "gritty", "hyperdetailed", "dystopian", "surrealistic", "romantic",
-    "award winning", "lifelike", "clean", "crisp", "complex", "dynamic", "moody",
+    "detailed", "intricate", "elegant", "cinematic", "dramatic", "realistic", "photorealistic",
+    "hyperrealistic", "beautiful", "dark", "moody", "colorful", "surreal", "symmetrical",
+    "futuristic", "gothic", "vintage", "minimalist", "epic", "vibrant", "ethereal", "cute",
+    "dreamy", "mysterious", "atmospheric", "ornate", "abstract", "stunning", "gorgeous", "sharp",
+    "smooth", "eerie", "creepy", "retro", "psychedelic", "isometric", "stylized", "vivid",
+    "majestic", "magical", "whimsical", "gritty", "hyperdetailed", "dystopian", "surrealistic",
+    "romantic", "award winning", "lifelike", "clean", "crisp", "complex", "dynamic",
 ];
 
 /// Styles that can stand before "style".
+#[rustfmt::skip]
 const STYLES: &[&str] = &[
-    "nouveau", "deco", "cyberpunk", "steampunk", "vaporwave", "synthwave", "surrealism", "impressionism", "expressionism", "baroque", "rococo",
-    "anime", "manga", "cartoon", "gothic", "fantasy", "horror", "noir", "pixar", "ghibli", "disney", "renaissance", "victorian", "dieselpunk",
-    "art", "sci-fi", "fi", "scifi", "romanticism", "minimalism", "cubism", "realism", "punk", "retrofuturism", "fiction",
+    "nouveau", "deco", "cyberpunk", "steampunk", "vaporwave", "synthwave", "surrealism",
+    "impressionism", "expressionism", "baroque", "rococo", "anime", "manga", "cartoon", "gothic",
+    "fantasy", "horror", "noir", "pixar", "ghibli", "disney", "renaissance", "victorian",
+    "dieselpunk", "art", "sci-fi", "fi", "scifi", "romanticism", "minimalism", "cubism",
+    "realism", "punk", "retrofuturism", "fiction",
 ];
 
 #[cfg(test)]
@@ -298,7 +450,9 @@ mod tests {
 
     /// All forms that the rules give over many draws.
     fn forms(text: &str) -> Vec<String> {
-        let mut forms: Vec<String> = (0..200).map(|seed| main_content(text, &mut target_rng(seed, text))).collect();
+        let mut forms: Vec<String> = (0..200)
+            .map(|seed| main_content(text, &mut target_rng(seed, text)))
+            .collect();
         forms.sort();
         forms.dedup();
         forms
@@ -308,25 +462,46 @@ mod tests {
     fn one_content_has_many_forms_and_keeps_its_words() {
         let forms = forms("a rabbit wearing a space suit, holding a flag, stars");
         assert!(forms.len() > 20, "{forms:#?}");
-        assert!(forms.iter().any(|form| form.starts_with("a rabbit is wearing a space suit")), "{forms:#?}");
+        assert!(
+            forms
+                .iter()
+                .any(|form| form.starts_with("a rabbit is wearing a space suit")),
+            "{forms:#?}"
+        );
         for form in &forms {
-            for word in ["rabbit", "wearing", "space", "suit", "holding", "flag", "stars"] {
+            for word in [
+                "rabbit", "wearing", "space", "suit", "holding", "flag", "stars",
+            ] {
                 assert!(form.to_lowercase().contains(word), "{form}");
             }
-            assert!(!form.contains("  ") && !form.contains(" ,") && !form.ends_with(','), "{form}");
+            assert!(
+                !form.contains("  ") && !form.contains(" ,") && !form.ends_with(','),
+                "{form}"
+            );
         }
     }
 
     #[test]
     fn plural_subjects_take_are() {
         let forms = forms("two dogs running on a beach");
-        assert!(forms.iter().any(|form| form.contains("dogs are running")), "{forms:#?}");
-        assert!(!forms.iter().any(|form| form.contains("dogs is")), "{forms:#?}");
+        assert!(
+            forms.iter().any(|form| form.contains("dogs are running")),
+            "{forms:#?}"
+        );
+        assert!(
+            !forms.iter().any(|form| form.contains("dogs is")),
+            "{forms:#?}"
+        );
     }
 
     #[test]
     fn articles_fit_the_sound() {
-        for (noun, expected) in [("image", "an image"), ("8k photo", "an 8k photo"), ("unicorn", "a unicorn"), ("hd render", "an hd render")] {
+        for (noun, expected) in [
+            ("image", "an image"),
+            ("8k photo", "an 8k photo"),
+            ("unicorn", "a unicorn"),
+            ("hd render", "an hd render"),
+        ] {
             assert_eq!(with_article(noun), expected);
         }
     }
@@ -334,9 +509,24 @@ mod tests {
     #[test]
     fn a_target_becomes_a_sentence() {
         let split = main_content::split("a fox in the snow, highly detailed, oil painting, soft lighting, art nouveau, by alphonse mucha").expect("split");
-        let forms: Vec<String> = (0..100).map(|seed| target(&split, &mut target_rng(seed, "fox"))).collect();
-        assert!(forms.iter().all(|form| form.contains("oil painting of ") && form.contains("with soft lighting") && form.contains("fox in the snow")), "{forms:#?}");
-        assert!(forms.iter().any(|form| form.starts_with("A highly detailed oil painting of a fox in the snow with soft lighting")), "{forms:#?}");
-        assert!(forms.iter().all(|form| form.contains("alphonse mucha")), "{forms:#?}");
+        let forms: Vec<String> = (0..100)
+            .map(|seed| target(&split, &mut target_rng(seed, "fox")))
+            .collect();
+        assert!(
+            forms.iter().all(|form| form.contains("oil painting of ")
+                && form.contains("with soft lighting")
+                && form.contains("fox in the snow")),
+            "{forms:#?}"
+        );
+        assert!(
+            forms.iter().any(|form| form.starts_with(
+                "A highly detailed oil painting of a fox in the snow with soft lighting"
+            )),
+            "{forms:#?}"
+        );
+        assert!(
+            forms.iter().all(|form| form.contains("alphonse mucha")),
+            "{forms:#?}"
+        );
     }
 }

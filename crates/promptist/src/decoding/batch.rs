@@ -6,6 +6,7 @@
 
 use super::candidates::TopCandidates;
 use super::hypotheses::Hypothesis;
+use super::log_softmax::Normalizer;
 use super::warpers::Choice;
 use super::{LanguageModel, Logits};
 use crate::error::{Error, Result};
@@ -56,6 +57,25 @@ pub(super) struct Scratch {
     pub(super) scores: Vec<f32>,
     pub(super) top: TopCandidates,
     pub(super) choices: Vec<Choice>,
+}
+
+impl Scratch {
+    /// Offers every token after a beam, as [`TopCandidates::offer_row`] does, with log-probabilities
+    /// that `edit` has changed.
+    pub(super) fn offer_edited(
+        &mut self,
+        beam_idx: usize,
+        (logits, normalizer): (&[f32], Normalizer),
+        beam_score: f32,
+        edit: impl FnOnce(&mut [f32]),
+    ) {
+        self.scores.clear();
+        self.scores
+            .extend(logits.iter().map(|&logit| normalizer.log_prob(logit)));
+        edit(&mut self.scores);
+        self.top
+            .offer_row(beam_idx, &self.scores, Normalizer::IDENTITY, beam_score);
+    }
 }
 
 /// Runs one search per prompt, made by `search` from the prompt's index, each to its own end.

@@ -6,6 +6,7 @@
 //! after every beam, the beams are answers as they stand.
 
 use super::batch::{Extension, Rows, Scratch, Search};
+use super::candidates::Candidate;
 use super::early_stopping::EarlyStopping;
 use super::hypotheses::{Finish, FinishedPool, Hypothesis};
 use super::log_softmax::Normalizer;
@@ -18,15 +19,9 @@ pub(super) struct BeamSearch<'a> {
     settings: &'a DecodingSettings,
     processors: &'a LogitsProcessors,
     prompt: &'a [u32],
-    /// Best first; row i of the cache is beam i. All have the same length.
+    /// Best first, all of the same length.
     running: Vec<Beam>,
     finished: FinishedPool,
-}
-
-struct Beam {
-    token_ids: Vec<u32>,
-    /// Sum of log-probabilities.
-    score: f32,
 }
 
 impl<'a> BeamSearch<'a> {
@@ -39,10 +34,7 @@ impl<'a> BeamSearch<'a> {
             settings,
             processors,
             prompt,
-            running: vec![Beam {
-                token_ids: Vec::new(),
-                score: 0.0,
-            }],
+            running: vec![Beam::default()],
             finished: FinishedPool::new(settings.num_beams),
         }
     }
@@ -87,7 +79,7 @@ impl Search for BeamSearch<'_> {
         // a, b, c. Log-probabilities, processed and added up; the best of all continuations.
         scratch.top.reset(num_candidates(self.settings, num_beams));
         for (beam_idx, beam) in self.running.iter().enumerate() {
-            let logits = rows.row(beam_idx);
+            let logits = rows.row(beam.row);
             let normalizer = Normalizer::of(logits)?;
             let context = Context {
                 prompt: self.prompt,
@@ -98,14 +90,10 @@ impl Search for BeamSearch<'_> {
                     .top
                     .offer_row(beam_idx, logits, normalizer, beam.score);
             } else {
-                scratch.scores.clear();
-                scratch
-                    .scores
-                    .extend(logits.iter().map(|&logit| normalizer.log_prob(logit)));
-                self.processors.apply(context, &mut scratch.scores);
-                scratch
-                    .top
-                    .offer_row(beam_idx, &scratch.scores, Normalizer::IDENTITY, beam.score);
+                let row = (logits, normalizer);
+                scratch.offer_edited(beam_idx, row, beam.score, |s| {
+                    self.processors.apply(context, s)
+                });
             }
         }
 
@@ -128,17 +116,12 @@ impl Search for BeamSearch<'_> {
                 let score = self.normalized(candidate.score, length);
                 self.finished.add(score, &parent.token_ids, Finish::Eos);
             } else if !is_eos && running.len() < num_beams {
-                // At the last step only the best `num_beams` candidates count, ended or not.
-                let beam = parent.extended(candidate.token_id, candidate.score);
-                if is_last && rank < num_beams {
+                let beam = parent.extended(candidate, next);
+                if is_last {
                     let score = self.normalized(beam.score, length);
                     self.finished.add(score, &beam.token_ids, Finish::Length);
                 }
                 running.push(beam);
-                next.push(Extension {
-                    row: candidate.beam_idx,
-                    token_id: candidate.token_id,
-                });
             }
         }
         self.running = running;
@@ -155,12 +138,32 @@ impl Search for BeamSearch<'_> {
     }
 }
 
+/// A hypothesis that may go on.
+#[derive(Debug, Default)]
+pub(super) struct Beam {
+    /// Its row among the search's: at first the prompt's, which all share.
+    pub(super) row: usize,
+    pub(super) token_ids: Vec<u32>,
+    /// Sum of log-probabilities, as the processors left them.
+    pub(super) score: f32,
+}
+
 impl Beam {
-    fn extended(&self, token_id: u32, score: f32) -> Self {
+    /// The beam that goes on with `candidate`, in a row of its own in `next`.
+    pub(super) fn extended(&self, candidate: &Candidate, next: &mut Vec<Extension>) -> Self {
         let mut token_ids = Vec::with_capacity(self.token_ids.len() + 1);
         token_ids.extend_from_slice(&self.token_ids);
-        token_ids.push(token_id);
-        Self { token_ids, score }
+        token_ids.push(candidate.token_id);
+        let row = next.len();
+        next.push(Extension {
+            row: self.row,
+            token_id: candidate.token_id,
+        });
+        Self {
+            row,
+            token_ids,
+            score: candidate.score,
+        }
     }
 }
 

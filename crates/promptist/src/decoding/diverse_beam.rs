@@ -6,15 +6,15 @@
 //! own and ends on its own; a finished group "chooses" its pad token for each of its beams from then
 //! on, and later groups pay for that one too.
 //!
-//! With one group this is beam search as it was before transformers 4.50, which differs from
-//! [`BeamSearch`](super::beam::BeamSearch) in what may still enter the pool: the best candidate, end
-//! token or not, bounds what can come, and at the last step all running beams enter.
+//! With one group this is beam search as it was before transformers rewrote it, which differs from
+//! [`BeamSearch`](super::beam::BeamSearch) in when it stops: there the best beam that goes on must be
+//! able to enter the pool, here the best candidate, which may just have ended.
 //! [`LengthNormalization::Total`] asks for it, to answer as the released demo did.
 
 use std::iter::repeat_n;
 
 use super::batch::{Extension, Rows, Scratch, Search};
-use super::beam::num_candidates;
+use super::beam::{Beam, num_candidates};
 use super::candidates::Candidate;
 use super::early_stopping::EarlyStopping;
 use super::hypotheses::{Finish, FinishedPool, Hypothesis};
@@ -39,14 +39,6 @@ struct Group {
     is_done: bool,
 }
 
-struct Beam {
-    /// Its row in the cache. At first all groups share the prompt's.
-    row: usize,
-    token_ids: Vec<u32>,
-    /// Sum of log-probabilities and penalties.
-    score: f32,
-}
-
 impl<'a> DiverseBeamSearch<'a> {
     pub(super) fn new(
         settings: &'a DecodingSettings,
@@ -55,11 +47,7 @@ impl<'a> DiverseBeamSearch<'a> {
     ) -> Self {
         let group_size = settings.num_beams / settings.num_beam_groups;
         let group = || Group {
-            running: vec![Beam {
-                row: 0,
-                token_ids: Vec::new(),
-                score: 0.0,
-            }],
+            running: vec![Beam::default()],
             finished: FinishedPool::new(group_size),
             is_done: false,
         };
@@ -95,16 +83,12 @@ impl<'a> DiverseBeamSearch<'a> {
                 scratch
                     .top
                     .offer_row(beam_idx, logits, normalizer, beam.score);
-                continue;
+            } else {
+                scratch.offer_edited(beam_idx, (logits, normalizer), beam.score, |scores| {
+                    penalize_chosen(chosen, self.settings.diversity_penalty as f32, scores);
+                    self.processors.apply(context, scores);
+                });
             }
-            let scores = &mut scratch.scores;
-            scores.clear();
-            scores.extend(logits.iter().map(|&logit| normalizer.log_prob(logit)));
-            penalize_chosen(chosen, self.settings.diversity_penalty as f32, scores);
-            self.processors.apply(context, scores);
-            scratch
-                .top
-                .offer_row(beam_idx, scores, Normalizer::IDENTITY, beam.score);
         }
         scratch.top.best_first()
     }
@@ -133,18 +117,7 @@ impl<'a> DiverseBeamSearch<'a> {
                     group.finished.add(score, &parent.token_ids, Finish::Eos);
                 }
             } else if running.len() < group_size {
-                let mut token_ids = Vec::with_capacity(self.length);
-                token_ids.extend_from_slice(&parent.token_ids);
-                token_ids.push(candidate.token_id);
-                running.push(Beam {
-                    row: next.len(),
-                    token_ids,
-                    score: candidate.score,
-                });
-                next.push(Extension {
-                    row: parent.row,
-                    token_id: candidate.token_id,
-                });
+                running.push(parent.extended(candidate, next));
             }
         }
         group.running = running;

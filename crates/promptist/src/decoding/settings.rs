@@ -193,7 +193,7 @@ impl DecodingSettings {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LengthNormalization {
-    /// The generated tokens, the end token counted: transformers since 4.37.
+    /// The generated tokens, the end token counted: transformers 5.23.
     #[default]
     Generated,
     /// Prompt and generated tokens, the end token not counted: transformers 4.23.1, which the

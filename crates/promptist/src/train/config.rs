@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::gpt2::Gpt2Config;
+use crate::template::Keep;
 use crate::train::lr_schedule::LrSchedule;
 
 /// A supervised fine-tuning run: an optional language-model stage on plain text, then SFT on pairs.
@@ -67,6 +68,10 @@ pub struct PairsConfig {
     pub train: PathBuf,
     /// Pairs for the validation loss, of other targets.
     pub validation: PathBuf,
+    /// `exact` learns to add to the user's words: every `y` opens with those of `x`, and the loss
+    /// counts what follows them. The paper's `free` learns the whole answer.
+    #[serde(default)]
+    pub keep: Keep,
     /// Tokens of the longest example; longer pairs are dropped and counted. The paper's 512.
     #[serde(default = "max_length")]
     pub max_length: usize,

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::data::lines;
 use crate::error::{Error, Result};
-use crate::template;
+use crate::template::{self, Keep};
 use crate::tokenizer::Tokenizer;
 
 /// A sequence to learn from.
@@ -33,14 +33,28 @@ impl Example {
         self.token_ids.len() - self.loss_from
     }
 
-    /// `x Rephrase:` → ` y` and the end token; the loss counts the answer and its end.
+    /// `x Rephrase:` → ` y` and the end token. The loss counts the answer and its end; where the
+    /// user's words are kept, what follows them in the answer.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if the tokenizer has no end token.
-    pub fn pair(tokenizer: &Tokenizer, x: &str, y: &str) -> Result<Self> {
+    /// [`Error::Tokenizer`] if the tokenizer has no end token; [`Error::Config`] if `keep` is exact
+    /// and `y` does not open with the words of `x` and a comma.
+    pub fn pair(tokenizer: &Tokenizer, x: &str, y: &str, keep: Keep) -> Result<Self> {
         let mut token_ids = tokenizer.encode(&template::prompt(x))?;
+        let added = match keep {
+            Keep::Free => y,
+            Keep::Exact => {
+                let kept = format!("{},", template::kept_words(x));
+                let Some(added) = y.strip_prefix(&kept) else {
+                    return Err(Error::config("sft.keep", format!("the answer does not open with {kept:?}: {y:?}")));
+                };
+                // Encoded apart, as the prompter does it.
+                token_ids.extend(tokenizer.encode(&template::answer(&kept))?);
+                added
+            }
+        };
         let loss_from = token_ids.len();
-        token_ids.extend(tokenizer.encode(&template::answer(y))?);
+        token_ids.extend(tokenizer.encode(&template::answer(added))?);
         token_ids.push(end_token(tokenizer)?);
         Ok(Self { token_ids, loss_from })
     }
@@ -50,7 +64,12 @@ impl Example {
 ///
 /// # Errors
 /// [`Error::Line`] for what is not a pair, [`Error::File`] if nothing is left.
-pub fn read_pairs(path: &Path, tokenizer: &Tokenizer, max_length: usize) -> Result<(Vec<Example>, usize)> {
+pub fn read_pairs(
+    path: &Path,
+    tokenizer: &Tokenizer,
+    max_length: usize,
+    keep: Keep,
+) -> Result<(Vec<Example>, usize)> {
     #[derive(serde::Deserialize)]
     struct Pair {
         x: String,
@@ -61,7 +80,8 @@ pub fn read_pairs(path: &Path, tokenizer: &Tokenizer, max_length: usize) -> Resu
     for (number, line) in lines::read(path)?.iter().enumerate() {
         let pair: Pair =
             serde_json::from_str(line).map_err(|e| Error::line(path, number + 1, e.to_string()))?;
-        let example = Example::pair(tokenizer, &pair.x, &pair.y)?;
+        let example = Example::pair(tokenizer, &pair.x, &pair.y, keep)
+            .map_err(|e| Error::line(path, number + 1, e.to_string()))?;
         if example.token_ids.len() > max_length {
             too_long += 1;
         } else {
@@ -198,11 +218,21 @@ mod tests {
     #[test]
     fn the_loss_counts_the_answer_and_its_end() {
         let tokenizer = Tokenizer::gpt2().expect("embedded");
-        let example = Example::pair(&tokenizer, "a cat", "a cat, 8k").expect("short");
+        let example = Example::pair(&tokenizer, "a cat", "a cat, 8k", Keep::Free).expect("short");
         let answer = &example.token_ids[example.loss_from..];
         assert_eq!(tokenizer.decode(answer).expect("valid"), " a cat, 8k");
         assert_eq!(answer.last(), Some(&50256));
         assert_eq!(&example.token_ids[example.loss_from - 4..example.loss_from], [1432, 11840, 589, 25]);
+    }
+
+    #[test]
+    fn kept_words_are_read_and_not_learned() {
+        let tokenizer = Tokenizer::gpt2().expect("embedded");
+        let example = Example::pair(&tokenizer, "a cat.", "a cat, 8k", Keep::Exact).expect("opens so");
+        let (read, learned) = example.token_ids.split_at(example.loss_from);
+        assert_eq!(tokenizer.decode(read).expect("valid"), "a cat. Rephrase: a cat,");
+        assert_eq!(tokenizer.decode(learned).expect("valid"), " 8k");
+        assert!(Example::pair(&tokenizer, "a cat", "the cat, 8k", Keep::Exact).is_err());
     }
 
     #[test]

@@ -268,11 +268,11 @@ impl Stage {
             }
             (_, _, Some(stage)) => {
                 let max_length = stage.max_length.min(n_positions + 1);
-                let (examples, too_long) = read_pairs(&stage.train, tokenizer, max_length)?;
+                let (examples, too_long) = read_pairs(&stage.train, tokenizer, max_length, stage.keep)?;
                 if too_long > 0 {
                     tracing::warn!(too_long, max_length, "pairs left out for their length");
                 }
-                (examples, read_pairs(&stage.validation, tokenizer, max_length)?.0)
+                (examples, read_pairs(&stage.validation, tokenizer, max_length, stage.keep)?.0)
             }
             _ => return Err(Error::config(kind.name(), "is missing")),
         };

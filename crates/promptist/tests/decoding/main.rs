@@ -1,5 +1,6 @@
 //! Decoding over a toy model: against transformers, against exhaustive search, against statistics.
 
+mod corners;
 mod parity;
 mod sampling;
 mod searches;
