@@ -146,7 +146,9 @@ fn eight_micro_batches_of_one_give_the_gradients_of_one_of_eight() {
             worst = worst.max(error);
         }
         let loss_error = relative(loss_8x1, loss_1x8);
-        println!("{device_name}: gradients {worst:.1e} of the largest value, loss {loss_error:.1e}");
+        println!(
+            "{device_name}: gradients {worst:.1e} of the largest value, loss {loss_error:.1e}"
+        );
         assert!(loss_error <= 1e-6, "{loss_error:e}");
     }
 }
@@ -175,12 +177,21 @@ fn the_gradient_of_wte_has_both_its_uses() {
 
         let largest = max_abs(&head);
         for id in 0..v {
-            let (of_head, of_both) = (&head[id * e..][..e], &gradients["wte.weight"][id * e..][..e]);
+            let (of_head, of_both) = (
+                &head[id * e..][..e],
+                &gradients["wte.weight"][id * e..][..e],
+            );
             let through_embedding = max_difference(of_both, of_head) / largest;
             if inputs.contains(&(id as u32)) {
-                assert!(through_embedding > 1e-3, "token {id}: {through_embedding:e}");
+                assert!(
+                    through_embedding > 1e-3,
+                    "token {id}: {through_embedding:e}"
+                );
             } else {
-                assert!(through_embedding < 1e-6, "token {id}: {through_embedding:e}");
+                assert!(
+                    through_embedding < 1e-6,
+                    "token {id}: {through_embedding:e}"
+                );
             }
             assert!(max_abs(of_head) > 0.0, "token {id} has a probability");
         }
@@ -228,7 +239,10 @@ fn mean_gradients(model: &Gpt2, micro_batches: &[&[Example]]) -> (f64, BTreeMap<
 }
 
 fn num_targets(examples: &[&Example]) -> f64 {
-    examples.iter().map(|example| example.num_targets()).sum::<usize>() as f64
+    examples
+        .iter()
+        .map(|example| example.num_targets())
+        .sum::<usize>() as f64
 }
 
 fn relative(found: f64, expected: f64) -> f64 {

@@ -101,10 +101,13 @@ pub fn max_difference(found: &[f32], expected: &[f32]) -> f32 {
         return f32::INFINITY;
     }
     let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
-    differences.fold(
-        0.0,
-        |max, d| if d.is_nan() { f32::INFINITY } else { max.max(d) },
-    )
+    differences.fold(0.0, |max, d| {
+        if d.is_nan() {
+            f32::INFINITY
+        } else {
+            max.max(d)
+        }
+    })
 }
 
 /// The largest absolute value.
