@@ -30,7 +30,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let model = folder::open(&saved, &device)?;
-    let token_ids = Tokenizer::open(&saved)?.encode(TEXT)?;
+    let tokenizer = Tokenizer::open(&saved)?;
+    if tokenizer.vocab_size() > model.config().vocab_size {
+        return Err("the folder's tokenizer is larger than its model".into());
+    }
+    let token_ids = tokenizer.encode(TEXT)?;
     let ids: Vec<i64> = token_ids.iter().map(|&id| i64::from(id)).collect();
     let id_bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
     let (t, v) = (ids.len(), model.config().vocab_size);

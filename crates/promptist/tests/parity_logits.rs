@@ -2,6 +2,8 @@
 //!
 //! Golden files: `tools/reference/logits.py`; the 124M shape on demand, `full_size.py`.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)] // --nocapture shows the errors seen
+
 mod common;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use promptist::decoding::LanguageModel;
 use promptist::gpt2::{Gpt2, folder};
 
 /// Absolute. Seen on flex: 1.4e-5 for the tiny models, whose logits reach 14 and whose f32 in
-/// transformers is up to 1.1e-5 from f64.
+/// transformers is up to 1.1e-5 from f64; 1.6e-5 for the 124M shape.
 const TOLERANCE: f32 = 1e-4;
 
 #[test]
