@@ -132,6 +132,8 @@ mod tests {
             n_embd: 16,
             n_layer: 2,
             n_head: 2,
+            bos_token_id: None,
+            eos_token_id: None,
             ..Gpt2Config::default()
         };
         Gpt2::random(&config, 3, &Device::flex()).expect("possible")
