@@ -5,6 +5,7 @@
 mod adapt;
 mod data;
 mod exit;
+mod model;
 mod models;
 mod progress;
 mod signals;
@@ -31,6 +32,8 @@ enum Command {
     Data(data::Args),
     /// Train a prompter.
     Train(train::Args),
+    /// List, fetch, describe, convert and check models.
+    Model(model::Args),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Adapt(args) => adapt::run(args),
         Command::Data(args) => data::run(args),
         Command::Train(args) => train::run(args),
+        Command::Model(args) => model::run(args),
     };
     exit::report(result)
 }

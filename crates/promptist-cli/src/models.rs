@@ -76,23 +76,31 @@ pub fn files(model: &str) -> Result<ModelFiles> {
     Ok(source.resolve(promptist::mini::embedded(), &hub_config()?, &Bars::default())?)
 }
 
-/// The Hub as `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` say.
+/// The Hub as huggingface_hub's variables say: `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`, `HF_TOKEN`,
+/// `HF_TOKEN_PATH`, `HF_HUB_OFFLINE`; the token of `hf auth login` if none is set.
 pub fn hub_config() -> Result<HubConfig> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let cache = match (variable("HF_HUB_CACHE"), variable("HF_HOME")) {
-        (Some(cache), _) => PathBuf::from(cache),
-        (None, Some(home)) => PathBuf::from(home).join("hub"),
-        (None, None) => match std::env::home_dir() {
-            Some(home) => home.join(".cache/huggingface/hub"),
-            None => bail!("no home folder for the model cache: set HF_HOME"),
-        },
+    let home = match (variable("HF_HOME"), variable("XDG_CACHE_HOME"), std::env::home_dir()) {
+        (Some(home), _, _) => PathBuf::from(home),
+        (None, Some(cache), _) => PathBuf::from(cache).join("huggingface"),
+        (None, None, Some(home)) => home.join(".cache/huggingface"),
+        (None, None, None) => bail!("no home folder for the model cache: set HF_HOME"),
     };
-    let is_true = |value: &str| matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE");
+    let is_true = |value: String| matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE");
+    let is_set = |name: &str| variable(name).is_some_and(is_true);
+    let token_file = || {
+        if is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
+            return None;
+        }
+        let path = variable("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
+        let token = std::fs::read_to_string(path).ok()?;
+        Some(token.trim().to_owned()).filter(|token| !token.is_empty())
+    };
     Ok(HubConfig {
         endpoint: variable("HF_ENDPOINT").unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
-        token: variable("HF_TOKEN"),
-        offline: variable("HF_HUB_OFFLINE").is_some_and(|value| is_true(&value)),
+        token: variable("HF_TOKEN").or_else(token_file),
+        offline: is_set("HF_HUB_OFFLINE"),
         system_proxy: true,
-        ..HubConfig::new(cache)
+        ..HubConfig::new(variable("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from))
     })
 }

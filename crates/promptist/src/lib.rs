@@ -3,12 +3,14 @@
 //! The system of "Optimizing Prompts for Text-to-Image Generation" (Hao et al., NeurIPS 2023).
 
 pub mod atomic;
+pub mod checksums;
 pub mod data;
 pub mod decoding;
 pub mod error;
 pub mod gpt2;
 pub mod hub;
 pub mod mini;
+pub mod model_folder;
 pub mod model_source;
 pub mod output_filter;
 pub mod progress;

@@ -16,11 +16,13 @@ use std::thread;
 use std::time::Duration;
 
 use serde::Deserialize;
+use sha1::{Digest, Sha1};
 use ureq::http::{HeaderMap, Response, StatusCode, Uri, header};
 use ureq::{Agent, Body, Proxy};
 
 use super::{HubConfig, HubId, SIDE_FILES, cache};
 use crate::atomic::{sync_folder, write_atomic};
+use crate::checksums::sha256_of;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::weights::{WEIGHT_FILES, hex, shard_names};
@@ -228,7 +230,8 @@ impl<'a> Client<'a> {
             .open(part)
             .map_err(Error::io(part))?;
         let mut have = file.metadata().map_err(Error::io(part))?.len();
-        if metadata.size.is_some_and(|size| have > size) {
+        // Without a size there is no telling whether what is there is the end.
+        if metadata.size.is_none_or(|size| have > size) {
             have = 0;
             file.set_len(0).map_err(Error::io(part))?;
         }
@@ -506,19 +509,9 @@ fn verify(part: &Path, metadata: &Metadata) -> Result<Result<(), String>> {
     if let Some(size) = metadata.size.filter(|&size| size != len) {
         return Ok(Err(format!("expected {size} bytes, found {len}")));
     }
-    // Two releases of the same traits: `sha2` and `sha1` do not share one.
     let (name, found) = match metadata.etag.len() {
-        64 => {
-            let mut hasher = sha2::Sha256::default();
-            for_each_chunk(part, |chunk| sha2::Digest::update(&mut hasher, chunk))?;
-            ("SHA-256", hex(&sha2::Digest::finalize(hasher)))
-        }
-        40 => {
-            let mut hasher = sha1::Sha1::default();
-            sha1::Digest::update(&mut hasher, format!("blob {len}\0"));
-            for_each_chunk(part, |chunk| sha1::Digest::update(&mut hasher, chunk))?;
-            ("git hash", hex(&sha1::Digest::finalize(hasher)))
-        }
+        64 => ("SHA-256", sha256_of(part)?),
+        40 => ("git hash", git_hash(part, len)?),
         // A mirror's own etag says nothing of the content.
         _ => return Ok(Ok(())),
     };
@@ -531,13 +524,16 @@ fn verify(part: &Path, metadata: &Metadata) -> Result<Result<(), String>> {
     }
 }
 
-fn for_each_chunk(path: &Path, mut visit: impl FnMut(&[u8])) -> Result<()> {
+/// The name that git gives to a file's content: the SHA-1 of its length and bytes.
+fn git_hash(path: &Path, len: u64) -> Result<String> {
     let mut file = File::open(path).map_err(Error::io(path))?;
+    let mut hasher = Sha1::new();
+    hasher.update(format!("blob {len}\0"));
     let mut buffer = vec![0; CHUNK_BYTES];
     loop {
         match file.read(&mut buffer).map_err(Error::io(path))? {
-            0 => return Ok(()),
-            len => visit(&buffer[..len]),
+            0 => return Ok(hex(&hasher.finalize())),
+            len => hasher.update(&buffer[..len]),
         }
     }
 }

@@ -12,6 +12,7 @@
 //! panic. What a model's tensors are called and shaped is not known here but in [`gpt2_layout`].
 //! Writing is in [`write`].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
@@ -190,6 +191,22 @@ impl Weights {
             }
         };
         Ok(values)
+    }
+
+    /// A tensor's values as they are stored: row-major, little-endian, of its dtype.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if it is missing.
+    pub fn raw(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        let Some(tensor) = self.tensors.get(name) else {
+            return Err(self.tensor_error(name, "a tensor", "nothing"));
+        };
+        let bytes = tensor.bytes(&self.files);
+        let Some(strides) = &tensor.strides else { return Ok(Cow::Borrowed(bytes)) };
+        let size = tensor.dtype.bitsize() / 8;
+        let mut row_major = Vec::with_capacity(size * tensor.shape.iter().product::<usize>());
+        gather(&tensor.shape, strides, 0, &mut |idx| row_major.extend_from_slice(&bytes[idx * size..][..size]));
+        Ok(Cow::Owned(row_major))
     }
 
     /// The SHA-256 of the weights, as 64 lower-case hexadecimal digits: of the file, or of the

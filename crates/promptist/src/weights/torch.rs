@@ -134,6 +134,9 @@ fn collect(
     pickled: &[(&str, &PickledTensor<'_>)],
     find: impl Fn(&Storage<'_>) -> Option<Range<usize>>,
 ) -> Result<BTreeMap<String, Tensor>, Problem> {
+    if pickled.is_empty() {
+        return Err(Problem::File("the checkpoint holds no tensors".to_owned()));
+    }
     let mut tensors = BTreeMap::new();
     for &(name, tensor) in pickled {
         let problem = |expected: String, found: String| Problem::Tensor {
