@@ -15,10 +15,11 @@ pub fn stop_flag() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let received = RECEIVED.get_or_init(Arc::default);
     for signal in [SIGINT, SIGTERM] {
-        // The order matters: a second signal finds the flag set and ends the process.
+        // The order matters: a second signal finds the flag set and ends the process, and whoever
+        // finds it set finds the signal's number.
         flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))
-            .and_then(|_| flag::register(signal, Arc::clone(&stop)))
             .and_then(|_| flag::register_usize(signal, Arc::clone(received), signal as usize))
+            .and_then(|_| flag::register(signal, Arc::clone(&stop)))
             .context("listening for signals")?;
     }
     Ok(stop)

@@ -125,6 +125,10 @@ fn leading_subject(text: &str, spans: &[(usize, usize)]) -> Option<usize> {
     if judge_first(phrase(spans.first()?)) != Role::Modifier {
         return Some(0);
     }
+    // "in the style of X, Y, 8k": nobody is shown, however much follows.
+    if credit_at(&words(phrase(&spans[0])), 0) == Some(Credit::Maker) {
+        return None;
+    }
     let later = spans
         .iter()
         .take(MAX_LEADING_MODIFIERS + 1)
@@ -709,6 +713,10 @@ mod tests {
             &["8k", "artstation"],
         );
         assert_eq!(split("8k, artstation, highly detailed"), None);
+        assert_eq!(
+            split("in the style of joshua middleton, clay mann, 8k"),
+            None
+        );
     }
 
     #[test]

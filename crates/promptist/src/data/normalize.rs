@@ -290,7 +290,9 @@ fn punctuation(text: &str) -> String {
     let text = RULES.empty_bracket.replace_all(&text, " ");
     let text = RULES.unfinished.replace_all(&text, "$1 ");
     let text = RULES.spaces.replace_all(&text, " ");
-    let text = text.trim_matches(|c: char| c.is_whitespace() || ",.:-+/&=%'".contains(c));
+    let text = text
+        .trim_start_matches(['!', '?', ' ', ',', '.'])
+        .trim_matches(|c: char| c.is_whitespace() || ",.:-+/&=%'".contains(c));
     RULES.dangling.replace(text, "").trim().to_owned()
 }
 
@@ -475,7 +477,7 @@ mod tests {
         check("a cat ( unbalanced, 8k", "a cat unbalanced, 8k");
         check("a cat, hd, HD, 4k, hd, j", "a cat, hd, 4k");
         check("a cat, art by", "a cat, art");
-        check("a cat!!!, wow", "a cat, wow");
+        check("! a cat!!!, wow", "a cat, wow");
         check("a cat in a, box, by, monet", "a cat in a box, by monet");
     }
 

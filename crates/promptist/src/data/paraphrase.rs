@@ -15,11 +15,13 @@ use super::main_content::{self, Split};
 /// RMC: a main content in another form. Empty if the rules only find the same text again.
 pub fn main_content(text: &str, rng: &mut ChaCha8Rng) -> String {
     let phrases = main_content::phrases(text);
-    let mut sentence = joined(&phrases, rng);
-    if !starts_as_medium(&sentence) && rng.random_bool(0.3) {
+    let framed = rng.random_bool(0.3) && !starts_as_medium(text);
+    let sentence = if framed {
         let frame = FRAMES[rng.random_range(0..FRAMES.len())];
-        sentence = format!("{frame} {}", inside(&sentence));
-    }
+        format!("{frame} {}", inside(&joined(&phrases, Form::Noun, rng)))
+    } else {
+        joined(&phrases, Form::Clause, rng)
+    };
     let finished = finish(&sentence, rng.random_bool(0.5));
     // Where nothing changed, the full stop does.
     let same = finished.eq_ignore_ascii_case(text);
@@ -33,9 +35,13 @@ pub fn main_content(text: &str, rng: &mut ChaCha8Rng) -> String {
 /// RTP: a whole target in another form.
 pub fn target(split: &Split, rng: &mut ChaCha8Rng) -> String {
     let mut parts = Parts::of(split);
-    let subject = joined(&parts.shown, rng);
-    let mut sentence = String::new();
     let adjectives = parts.take_adjectives(rng);
+    let form = match (parts.medium, adjectives.as_slice()) {
+        (None, []) => Form::Clause,
+        _ => Form::Noun,
+    };
+    let subject = joined(&parts.shown, form, rng);
+    let mut sentence = String::new();
     match parts.medium.filter(|_| !starts_as_medium(&subject)) {
         Some(medium) => {
             let described = [adjectives.join(", "), medium.to_owned()]
@@ -170,12 +176,19 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// What a subject becomes: "a cat is sitting" alone, "a cat that is sitting" after "a picture of".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Clause,
+    Noun,
+}
+
 /// "X, wearing Y, Z" in another form: commas go where grammar allows it.
-fn joined(phrases: &[&str], rng: &mut ChaCha8Rng) -> String {
+fn joined(phrases: &[&str], form: Form, rng: &mut ChaCha8Rng) -> String {
     let Some((first, rest)) = phrases.split_first() else {
         return String::new();
     };
-    let mut sentence = restated(first, rng);
+    let mut sentence = restated(first, form, rng);
     for phrase in rest {
         let found = words(phrase);
         let opening = found.first().map_or("", |word| word.folded.as_str());
@@ -206,7 +219,7 @@ fn inside(phrase: &str) -> String {
 }
 
 /// "a cat sitting on a mat" becomes "a cat is sitting on a mat" or "a cat that is sitting on a mat", or back.
-fn restated(phrase: &str, rng: &mut ChaCha8Rng) -> String {
+fn restated(phrase: &str, form: Form, rng: &mut ChaCha8Rng) -> String {
     let found = words(phrase);
     let opens_as_medium = starts_as_medium(phrase);
     let verb = (1..found.len()).find(|&at| VERBS.contains(&found[at].folded.as_str()));
@@ -233,7 +246,7 @@ fn restated(phrase: &str, rng: &mut ChaCha8Rng) -> String {
         if one_noun && !apart && phrase[before.end..verb.start].trim().is_empty() {
             let plural = before.folded.ends_with('s') && !before.folded.ends_with("ss");
             let to_be = if plural { "are" } else { "is" };
-            let relative = opens_as_medium || rng.random_bool(0.4);
+            let relative = opens_as_medium || form == Form::Noun || rng.random_bool(0.4);
             let link = if relative {
                 format!("that {to_be}")
             } else {
@@ -484,6 +497,10 @@ mod tests {
     #[test]
     fn plural_subjects_take_are() {
         let forms = forms("two dogs running on a beach");
+        assert!(
+            !forms.iter().any(|form| form.contains("of two dogs are")),
+            "{forms:#?}"
+        );
         assert!(
             forms.iter().any(|form| form.contains("dogs are running")),
             "{forms:#?}"

@@ -63,6 +63,9 @@ impl LanguageModel for Gpt2 {
                 cache.padding.len()
             )));
         }
+        if cache.len >= self.config.n_positions {
+            return Err(Error::Shape(format!("a context of {} positions is full", cache.len)));
+        }
         let input_ids = token_ids.iter().map(|&id| id as i64).collect();
         let position_ids = cache.padding.iter().map(|pad| (cache.len - pad) as i64).collect();
         self.advance(cache, input_ids, position_ids)

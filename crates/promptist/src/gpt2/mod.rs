@@ -157,7 +157,7 @@ impl Gpt2 {
     /// Rows may be padded on the right with any id: no real position looks at what follows it.
     ///
     /// # Shapes
-    /// - `input_ids`: `[B, T]`, T at most `n_positions`
+    /// - `input_ids`: `[B, T]`, T at most `n_positions`, ids below V; the device may panic on others
     /// - returns `[B, T, E]`
     pub fn forward(&self, input_ids: Tensor<2, Int>) -> Tensor<3> {
         let [_, t] = input_ids.dims();

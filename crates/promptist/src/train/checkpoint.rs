@@ -216,22 +216,30 @@ fn load_optimizer(path: &Path, model: &Gpt2, step: u64) -> Result<AdamW> {
 
 /// Writes the sums of every file in `folder`, in the format of `sha256sum`, and flushes the folder.
 fn write_sums(folder: &Path) -> Result<()> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
-        names.push(entry.map_err(Error::io(folder))?.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
     let mut sums = String::new();
-    for name in names {
+    for name in file_names(folder)? {
         sums += &format!("{}  {name}\n", sha256(&folder.join(&name))?);
     }
     write_atomic(folder.join(SUMS), |file| file.write_all(sums.as_bytes()))?;
     sync_folder(folder).map_err(Error::io(folder))
 }
 
+/// Everything in `folder` but the sums, sorted.
+fn file_names(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        names.push(entry.map_err(Error::io(folder))?.file_name().to_string_lossy().into_owned());
+    }
+    names.retain(|name| name != SUMS);
+    names.sort();
+    Ok(names)
+}
+
+/// Checks that every sum has its file, every file its sum, and that they agree.
 fn check_sums(folder: &Path) -> Result<()> {
     let path = folder.join(SUMS);
     let sums = fs::read_to_string(&path).map_err(Error::io(&path))?;
+    let mut summed = Vec::new();
     for line in sums.lines() {
         let Some((expected, name)) = line.split_once("  ") else {
             return Err(Error::file(&path, format!("malformed line {line:?}")));
@@ -241,8 +249,12 @@ fn check_sums(folder: &Path) -> Result<()> {
         if found != expected {
             return Err(Error::file(&file, format!("expected SHA-256 {expected}, found {found}")));
         }
+        summed.push(name);
     }
-    Ok(())
+    match file_names(folder)?.iter().find(|name| !summed.contains(&name.as_str())) {
+        Some(name) => Err(Error::file(folder.join(name), format!("has no SHA-256 sum in {SUMS}"))),
+        None => Ok(()),
+    }
 }
 
 fn sha256(path: &Path) -> Result<String> {

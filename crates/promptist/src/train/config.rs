@@ -25,7 +25,7 @@ pub struct SftConfig {
     pub language_model: Option<LanguageModelConfig>,
     /// Fine-tuning on pairs; without it the run ends after the language-model stage.
     pub sft: Option<PairsConfig>,
-    /// Checkpoints kept beside the best and the latest. Default 1.
+    /// Newest checkpoints kept, at least the latest; the best is kept beside them. Default 1.
     #[serde(default = "one_usize")]
     pub keep_checkpoints: usize,
 }

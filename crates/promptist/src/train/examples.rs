@@ -95,10 +95,10 @@ pub fn read_pairs(
 }
 
 /// Blocks of plain text: the texts in a seeded order, end to end, an end token after each, cut into
-/// `block_size` inputs. The last, shorter block is kept.
+/// `block_size` inputs. The last, shorter block is kept. No texts give no blocks.
 ///
 /// # Errors
-/// [`Error::File`] if there is no text.
+/// [`Error::Tokenizer`] if the tokenizer has no end token.
 pub fn text_blocks(
     texts: &[String],
     tokenizer: &Tokenizer,

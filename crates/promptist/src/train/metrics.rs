@@ -31,16 +31,16 @@ impl Metrics {
     /// [`Error::Io`].
     pub fn open(run: &Path, step: u64) -> Result<Self> {
         let path = run.join("metrics.jsonl");
-        let rows = match fs::exists(&path).map_err(Error::io(&path))? {
-            true => read_rows(&path)?.into_iter().filter(|row| step_of(row) <= step).collect(),
-            false => Vec::new(),
-        };
-        write_atomic(&path, |file| {
-            rows.iter().try_for_each(|row| writeln!(file, "{}", Value::Object(row.clone())))
-        })?;
+        let mut kept = Vec::new();
+        if fs::exists(&path).map_err(Error::io(&path))? {
+            let rows = read_lines_and_rows(&path)?;
+            kept.extend(rows.into_iter().filter(|(_, row)| step_of(row) <= step));
+        }
+        // The lines as they stand: a number read and written again may end in another digit.
+        write_atomic(&path, |file| kept.iter().try_for_each(|(line, _)| writeln!(file, "{line}")))?;
         let file = OpenOptions::new().append(true).open(&path).map_err(Error::io(&path))?;
         let mut events = EventWriter::create(&run.join("events"))?;
-        for row in &rows {
+        for (_, row) in &kept {
             events.write(row)?;
         }
         Ok(Self { path, file, events })
@@ -55,6 +55,14 @@ impl Metrics {
         let line = format!("{}\n", Value::Object(row));
         self.file.write_all(line.as_bytes()).map_err(Error::io(&self.path))
     }
+
+    /// Flushes the rows to the disk: those up to a checkpoint must outlive what the checkpoint does.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(Error::io(&self.path))
+    }
 }
 
 /// The rows of a `metrics.jsonl`; a last line that is cut short is left out.
@@ -62,13 +70,19 @@ impl Metrics {
 /// # Errors
 /// [`Error::Io`]; [`Error::Line`] for any other line that is not a JSON object.
 pub fn read_rows(path: &Path) -> Result<Vec<Map<String, Value>>> {
+    Ok(read_lines_and_rows(path)?.into_iter().map(|(_, row)| row).collect())
+}
+
+/// The rows, each after the line that it was read from.
+fn read_lines_and_rows(path: &Path) -> Result<Vec<(String, Map<String, Value>)>> {
     let lines = lines::read(path)?;
-    let mut rows = Vec::with_capacity(lines.len());
-    for (idx, line) in lines.iter().enumerate() {
-        match serde_json::from_str(line) {
-            Ok(row) => rows.push(row),
-            Err(_) if idx + 1 == lines.len() => break,
-            Err(e) => return Err(Error::line(path, idx + 1, e.to_string())),
+    let count = lines.len();
+    let mut rows = Vec::with_capacity(count);
+    for (number, line) in (1..).zip(lines) {
+        match serde_json::from_str(&line) {
+            Ok(row) => rows.push((line, row)),
+            Err(_) if number == count => break,
+            Err(e) => return Err(Error::line(path, number, e.to_string())),
         }
     }
     Ok(rows)

@@ -65,6 +65,10 @@ pub fn train(config: &SftConfig, context: &RunContext) -> Result<PathBuf> {
             (model, tokenizer, files, AdamW::default(), state)
         }
     };
+    let (token_ids, vocab_size) = (tokenizer.vocab_size(), model.config().vocab_size);
+    if token_ids > vocab_size {
+        return Err(Error::Tokenizer(format!("{token_ids} token ids for a model of {vocab_size}")));
+    }
     let mut metrics = Metrics::open(context.run, state.step)?;
 
     let mut stage_start = 0;
@@ -116,6 +120,7 @@ pub fn train(config: &SftConfig, context: &RunContext) -> Result<PathBuf> {
             metrics.write(row.to_json(&state, kind.name(), seconds))?;
             let due = (local_step + 1).is_multiple_of(stage.training.checkpoint_every);
             if improved || is_last || due || stopped {
+                metrics.sync()?;
                 checkpoints.save(&model, &optimizer, &state, &files)?;
                 let best = state.best.as_ref().map(|best| best.step);
                 checkpoints.prune(config.keep_checkpoints, best)?;
@@ -138,8 +143,7 @@ fn open_run(config: &SftConfig, context: &RunContext) -> Result<()> {
     let path = run.join("config.toml");
     let resolved = config.to_toml()?;
     if !fs::exists(&path).map_err(Error::io(&path))? {
-        let occupied = run.is_dir() && fs::read_dir(run).map_err(Error::io(run))?.next().is_some();
-        if occupied {
+        if run.is_dir() && is_occupied(run)? {
             return Err(Error::file(run, "exists and is not a run"));
         }
         fs::create_dir_all(run).map_err(Error::io(run))?;
@@ -153,6 +157,18 @@ fn open_run(config: &SftConfig, context: &RunContext) -> Result<()> {
         return Err(Error::file(&path, "the run was started with another config"));
     }
     Ok(())
+}
+
+/// Whether a folder holds anything but what a process that died while it wrote `config.toml` left.
+fn is_occupied(folder: &Path) -> Result<bool> {
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let name = entry.map_err(Error::io(folder))?.file_name();
+        let name = name.to_string_lossy();
+        if !(name.starts_with(".config.toml.") && name.ends_with(".tmp")) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The model and tokenizer that training starts from, and the files that go along.
@@ -262,7 +278,11 @@ impl Stage {
                     for path in paths {
                         texts.extend(lines::read_texts(path, "text")?);
                     }
-                    text_blocks(&texts, tokenizer, stage.block_size, seed)
+                    let blocks = text_blocks(&texts, tokenizer, stage.block_size, seed)?;
+                    match (blocks.is_empty(), paths.first()) {
+                        (true, Some(path)) => Err(Error::file(path, "no text")),
+                        _ => Ok(blocks),
+                    }
                 };
                 (blocks(&stage.text)?, blocks(&stage.validation)?)
             }
@@ -326,14 +346,19 @@ impl Stage {
         Ok((model, row))
     }
 
-    /// Nats a target token over the validation examples.
+    /// Nats a target token over the validation examples. A loss that is no number is an error, so that
+    /// no checkpoint is written of a model that gives one.
     fn validate(&self, model: &Gpt2) -> Result<f64> {
         let examples: Vec<&Example> = self.validation.iter().collect();
         let mut loss_sum = 0.0;
         for micro_batch in micro_batches(&examples, self.training.micro_batch_tokens) {
             loss_sum += gradients::loss(model, &micro_batch)?;
         }
-        Ok(loss_sum / self.validation_targets.max(1) as f64)
+        let loss = loss_sum / self.validation_targets.max(1) as f64;
+        match loss.is_finite() {
+            true => Ok(loss),
+            false => Err(Error::NotFinite(format!("the validation loss is {loss}"))),
+        }
     }
 
     /// The validation loss in bits for each byte of the targets' text, ends of text included.

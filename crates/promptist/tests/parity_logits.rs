@@ -1,0 +1,161 @@
+//! Logits against transformers: whole sequences, and left-padded batches through the cache.
+//!
+//! Golden files: `tools/reference/logits.py`; the 124M shape on demand, `full_size.py`.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)] // --nocapture shows the errors seen
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use common::{Tensors, golden, max_difference};
+use promptist::decoding::LanguageModel;
+use promptist::gpt2::{Gpt2, folder};
+
+/// Absolute. Seen on flex: 1.4e-5 for the tiny models, whose logits reach 14 and whose f32 in
+/// transformers is up to 1.1e-5 from f64; 1.6e-5 for the 124M shape.
+const TOLERANCE: f32 = 1e-4;
+
+#[test]
+fn logits_of_the_plain_shape_equal_transformers() {
+    check("gpt2_tiny_a", "logits_a.safetensors");
+}
+
+#[test]
+fn logits_with_n_inner_another_epsilon_and_unprefixed_keys_equal_transformers() {
+    check("gpt2_tiny_b", "logits_b.safetensors");
+}
+
+#[test]
+fn logits_with_attention_scaled_by_layer_and_three_heads_equal_transformers() {
+    check("gpt2_tiny_c", "logits_c.safetensors");
+}
+
+/// Wants `PROMPTIST_SLOW_TESTS=1` and `PROMPTIST_FULL_SIZE=DIR`, a folder of `full_size.py`.
+#[test]
+fn logits_of_the_124m_shape_equal_transformers() {
+    if !common::slow_tests_are_wanted() {
+        eprintln!("skipped: PROMPTIST_SLOW_TESTS is not 1");
+        return;
+    }
+    let folder =
+        std::env::var_os("PROMPTIST_FULL_SIZE").expect("PROMPTIST_FULL_SIZE names a folder");
+    let folder = PathBuf::from(folder);
+    let logits = folder.join("logits.safetensors");
+    for (device_name, device) in common::devices() {
+        compare(&folder, &logits, device_name, &device);
+    }
+    common::mark_slow_test("parity_logits_124m");
+}
+
+#[track_caller]
+fn check(model: &str, logits: &str) {
+    for (device_name, device) in common::devices() {
+        compare(&golden(model), &golden(logits), device_name, &device);
+    }
+}
+
+#[track_caller]
+fn compare(folder: &Path, logits: &Path, device_name: &str, device: &Device) {
+    let model = folder::open(folder, device).expect("a model folder");
+    let reference = Reference::read(logits);
+    let whole = reference.whole_sequence_error(&model);
+    let cached = reference.cached_error(&model);
+    println!(
+        "{device_name} {}: whole sequences {whole:.1e}, left-padded and cached {cached:.1e}",
+        folder.display()
+    );
+    assert!(whole <= TOLERANCE && cached <= TOLERANCE);
+}
+
+/// What transformers computed for a left-padded batch and six tokens a row after it.
+struct Reference {
+    prompts: Vec<Vec<u32>>,
+    continuations: Vec<Vec<u32>>,
+    /// By row and position of the prompt: `[V]`.
+    prompt_logits: Vec<Vec<Vec<f32>>>,
+    /// By row and token of the continuation: `[V]`.
+    continuation_logits: Vec<Vec<Vec<f32>>>,
+}
+
+impl Reference {
+    fn read(path: &Path) -> Self {
+        let tensors = Tensors::read(path);
+        let (_, mask) = tensors.ints("attention_mask");
+        let (shape, input_ids) = tensors.ints("input_ids");
+        let [b, t] = shape[..] else {
+            panic!("input_ids: {shape:?}")
+        };
+        let rows_of_ids = |ids: &[i64], columns: usize| -> Vec<Vec<u32>> {
+            let row = |row: &[i64]| row.iter().map(|&id| id as u32).collect();
+            ids.chunks(columns).map(row).collect()
+        };
+        let rows_of_logits = |name: &str| -> Vec<Vec<Vec<f32>>> {
+            let (shape, values) = tensors.floats(name);
+            let [_, t, v] = shape[..] else {
+                panic!("{name}: {shape:?}")
+            };
+            let row = |row: &[f32]| row.chunks(v).map(<[f32]>::to_vec).collect();
+            values.chunks(t * v).map(row).collect()
+        };
+        let (shape, continuation_ids) = tensors.ints("continuation_ids");
+        let continuations = rows_of_ids(&continuation_ids, shape[1]);
+        let mut prompts = rows_of_ids(&input_ids, t);
+        let mut prompt_logits = rows_of_logits("logits");
+        for row in 0..b {
+            let padding = mask[row * t..][..t]
+                .iter()
+                .filter(|&&real| real == 0)
+                .count();
+            prompts[row].drain(..padding);
+            prompt_logits[row].drain(..padding);
+        }
+        assert!(
+            prompts.iter().any(|prompt| prompt.len() < t),
+            "nothing is padded"
+        );
+        Self {
+            prompts,
+            continuations,
+            prompt_logits,
+            continuation_logits: rows_of_logits("continuation_logits"),
+        }
+    }
+
+    /// Prompt and continuation in one pass, a row at a time.
+    fn whole_sequence_error(&self, model: &Gpt2) -> f32 {
+        let mut error = 0.0_f32;
+        for (row, prompt) in self.prompts.iter().enumerate() {
+            let token_ids = [prompt.as_slice(), &self.continuations[row]].concat();
+            let found = common::whole_sequence_logits(model, &token_ids);
+            let expected = self.prompt_logits[row]
+                .iter()
+                .chain(&self.continuation_logits[row]);
+            assert_eq!(found.len(), expected.clone().count());
+            for (found, expected) in found.iter().zip(expected) {
+                error = error.max(max_difference(found, expected));
+            }
+        }
+        error
+    }
+
+    /// The padded batch through the cache: what prefill returns, then every step.
+    fn cached_error(&self, model: &Gpt2) -> f32 {
+        let steps = self.continuations[0].len();
+        let (mut cache, mut logits) = model.prefill(&self.prompts, steps).expect("prompts fit");
+        let mut error = 0.0_f32;
+        for (row, expected) in self.prompt_logits.iter().enumerate() {
+            let last = expected.last().expect("no empty prompt");
+            error = error.max(max_difference(logits.row(row), last));
+        }
+        for step in 0..steps {
+            let token_ids: Vec<u32> = self.continuations.iter().map(|ids| ids[step]).collect();
+            logits = model.step(&mut cache, &token_ids).expect("a token a row");
+            for (row, expected) in self.continuation_logits.iter().enumerate() {
+                error = error.max(max_difference(logits.row(row), &expected[step]));
+            }
+        }
+        error
+    }
+}
