@@ -94,7 +94,7 @@ struct SearchArgs {
     #[arg(long, value_name = "G")]
     num_beam_groups: Option<usize>,
     /// What a group pays for a token that an earlier group chose at the same step
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     diversity_penalty: Option<f64>,
 }
 
@@ -133,7 +133,7 @@ struct ContentArgs {
     keep: Option<KeepChoice>,
     /// Push additions to fit the input: 1 not at all, 1.5 gently, 3 hard; doubles the work
     /// [default: the model's choice, else 1]
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
     guidance: Option<f32>,
     /// Take out artists' names that the input does not have.
     #[arg(long)]
