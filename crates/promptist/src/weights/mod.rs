@@ -92,13 +92,7 @@ impl Weights {
         if path.to_string_lossy().ends_with(".index.json") {
             return shards::open(path);
         }
-        let source = Source::map(path)?;
-        let tensors = source.tensors()?;
-        Ok(Self {
-            path: path.to_owned(),
-            files: vec![source],
-            tensors,
-        })
+        Self::from_source(Source::map(path)?)
     }
 
     /// Opens a safetensors file that is already in memory, such as the model inside the binary.
@@ -107,16 +101,16 @@ impl Weights {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_static(name: &str, bytes: &'static [u8]) -> Result<Self> {
-        let source = Source {
-            path: PathBuf::from(name),
-            bytes: Bytes::Static(bytes),
-        };
-        let tensors = source.tensors()?;
-        Ok(Self {
-            path: PathBuf::from(name),
-            files: vec![source],
-            tensors,
-        })
+        Self::from_source(Source { path: PathBuf::from(name), bytes: Bytes::Static(bytes) })
+    }
+
+    /// Opens one weights file of any format that was read into memory. `name` stands for its path in
+    /// errors.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
+        Self::from_source(Source { path: PathBuf::from(name), bytes: Bytes::Owned(bytes) })
     }
 
     /// What was opened: the file, the shard index, or the name of embedded bytes.
@@ -219,6 +213,11 @@ impl Weights {
         hex(&hasher.finalize())
     }
 
+    fn from_source(source: Source) -> Result<Self> {
+        let tensors = source.tensors()?;
+        Ok(Self { path: source.path.clone(), files: vec![source], tensors })
+    }
+
     fn tensor_error(
         &self,
         name: &str,
@@ -297,6 +296,7 @@ struct Source {
 enum Bytes {
     Mapped(Mmap),
     Static(&'static [u8]),
+    Owned(Vec<u8>),
 }
 
 impl Bytes {
@@ -304,6 +304,7 @@ impl Bytes {
         match self {
             Self::Mapped(map) => map,
             Self::Static(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
         }
     }
 }
