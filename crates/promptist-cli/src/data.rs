@@ -103,6 +103,9 @@ struct PairsArgs {
     /// Fewest modifiers of a target.
     #[arg(long, value_name = "N", default_value_t = 1)]
     min_modifiers: usize,
+    /// Thin out common modifiers: one that a share f of targets has stays with probability sqrt(T / f).
+    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    subsample: f64,
     /// Answers open with their source's words and add the modifiers it lacks, for a prompter that
     /// keeps the user's text; without it the answer is the whole target, as in the paper.
     #[arg(long)]
@@ -169,6 +172,7 @@ fn run_pairs(args: PairsArgs) -> Result<()> {
         test_share: args.test_share,
         artist_share: args.artist_share,
         min_modifiers: args.min_modifiers,
+        subsample: args.subsample,
         keep: if args.keep_exact { Keep::Exact } else { Keep::Free },
         late_content: match args.late_content {
             Late::Keep => LateContent::Keep,

@@ -3,10 +3,11 @@
 //! [`make`] names the steps in order. What each step means stands in its own file; this one reads, counts
 //! and writes. Everything kept is held in memory: a million prompts take about a gigabyte.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -44,6 +45,9 @@ pub struct PairsConfig {
     pub artist_share: f64,
     /// Fewest modifiers of a target. Without one there is nothing to learn.
     pub min_modifiers: usize,
+    /// Thins out common modifiers: one that a share f of the targets has stays in each with probability
+    /// `sqrt(subsample / f)`, so that rarer ones, which say more about a subject, are learned. 1 keeps all.
+    pub subsample: f64,
     /// Whether answers are the targets, or open with their sources' words.
     pub keep: Keep,
     /// Content that stands behind modifiers: part of the sources, or left for the model to invent.
@@ -73,6 +77,7 @@ impl Default for PairsConfig {
             test_share: 0.02,
             artist_share: 1.0,
             min_modifiers: 1,
+            subsample: 1.0,
             keep: Keep::Free,
             late_content: LateContent::Keep,
         }
@@ -99,6 +104,12 @@ impl PairsConfig {
             return Err(Error::config(
                 "test_share",
                 "validation and test leave nothing to train on",
+            ));
+        }
+        if !(self.subsample > 0.0 && self.subsample <= 1.0) {
+            return Err(Error::config(
+                "subsample",
+                format!("{} is not above 0 and at most 1", self.subsample),
             ));
         }
         if self.targets.is_empty() {
@@ -155,6 +166,7 @@ pub fn make(
     let excluded = Excluded::read(config, progress)?;
     let targets = read_targets(config, &mut report, progress)?;
     let splits = select(targets, &excluded, config, &mut report, progress);
+    let splits = subsample(splits, config, &mut report);
     if splits.is_empty() {
         let file = config.targets.first().cloned().unwrap_or_default();
         return Err(Error::file(
@@ -284,6 +296,34 @@ fn select(
     }
     progress.end();
     splits
+}
+
+/// Subsampling of frequent words (Mikolov et al. 2013), for modifiers. Targets left with too few go.
+fn subsample(splits: Vec<Split>, config: &PairsConfig, report: &mut Report) -> Vec<Split> {
+    if config.subsample >= 1.0 {
+        return splits;
+    }
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for modifier in splits.iter().flat_map(|split| &split.modifiers) {
+        *counts.entry(modifier.to_lowercase()).or_default() += 1;
+    }
+    let total = splits.len() as f64;
+    let mut kept = Vec::with_capacity(splits.len());
+    for mut split in splits {
+        let target = sources::target(&split);
+        // A stream of its own: thinning out must not change the other draws.
+        let mut rng = sources::target_rng(config.seed ^ 0x7375_6273_616d_706c, &target);
+        split.modifiers.retain(|modifier| {
+            let share = counts[&modifier.to_lowercase()] as f64 / total;
+            rng.random::<f64>() < (config.subsample / share).sqrt()
+        });
+        if split.modifiers.len() < config.min_modifiers {
+            report.drop("too few modifiers after subsampling", &target);
+        } else {
+            kept.push(split);
+        }
+    }
+    kept
 }
 
 /// The split as the configuration wants it: credits and late content.

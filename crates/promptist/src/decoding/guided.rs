@@ -2,15 +2,19 @@
 //!
 //! A prompter's likeliest additions are those that everybody adds to everything. Guidance decodes from
 //! `log p(token | prompt) + (scale − 1) · (log p(token | prompt) − log p(token | neutral prompt))`,
-//! renormalised: at scale 1 the model itself, above it tokens gain that are likelier after this prompt
+//! renormalised, over the tokens that are at least a tenth as likely after the prompt as the likeliest
+//! one (what the model itself finds implausible stays so, however hard it is guided): at scale 1 the model itself, above it tokens gain that are likelier after this prompt
 //! than after one that says nothing.
 //!
-//! Source: classifier-free guidance for language models (Sanchez et al. 2023); the formula is that of
+//! Sources: contrastive decoding (Li et al. 2023) for the set of plausible tokens; classifier-free guidance for language models (Sanchez et al. 2023); the formula is that of
 //! `UnbatchedClassifierFreeGuidanceLogitsProcessor` of transformers, there with another neutral prompt.
 
 use super::log_softmax::Normalizer;
 use super::{LanguageModel, Logits};
 use crate::error::Result;
+
+/// Share of the likeliest token's probability below which a token is implausible: alpha of Li et al.
+const PLAUSIBLE: f32 = 0.1;
 
 /// A language model under guidance. Twice the work of the model alone.
 pub struct Guided<'a, M> {
@@ -70,11 +74,16 @@ impl<M> Guided<'_, M> {
         let v = logits.vocab_size;
         for (prompted, neutral) in logits.data.chunks_mut(v).zip(neutral.data.chunks(v)) {
             let (of_prompted, of_neutral) = (Normalizer::of(prompted)?, Normalizer::of(neutral)?);
+            let likeliest = prompted.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let floor = of_prompted.log_prob(likeliest) + PLAUSIBLE.ln();
             for (prompted, &neutral) in prompted.iter_mut().zip(neutral) {
                 let logprob = of_prompted.log_prob(*prompted);
-                let gain = logprob - of_neutral.log_prob(neutral);
-                // A token that cannot come under both prompts gains nothing, not NaN.
-                *prompted = logprob + if gain.is_finite() { (self.scale - 1.0) * gain } else { 0.0 };
+                // Finite where the model gives the token any chance under the neutral prompt.
+                let gain = (logprob - of_neutral.log_prob(neutral)).min(f32::MAX);
+                *prompted = match logprob >= floor {
+                    true => logprob + (self.scale - 1.0) * gain,
+                    false => f32::NEG_INFINITY,
+                };
             }
         }
         Ok(logits)
