@@ -64,7 +64,7 @@ pub fn fit_pairs(prompter: &Prompter, rows: &[&Row], seed: u64) -> Result<Vec<Fi
             examples.extend([own, other]);
         }
     }
-    let logprobs = logprobs(prompter.model(), &examples)?;
+    let logprobs = logprobs(prompter.model(), &examples.iter().collect::<Vec<_>>())?;
     let per_token = |idx: usize| logprobs[idx] / examples[idx].num_targets() as f64;
     Ok((0..examples.len())
         .step_by(2)
@@ -101,10 +101,10 @@ fn after(tokenizer: &Tokenizer, user_input: &str, addition: &str) -> Result<Exam
 ///
 /// # Errors
 /// As [`example_logprobs`].
-pub(super) fn logprobs(model: &Gpt2, examples: &[Example]) -> Result<Vec<f64>> {
+pub(super) fn logprobs(model: &Gpt2, examples: &[&Example]) -> Result<Vec<f64>> {
     let mut order: Vec<usize> = (0..examples.len()).collect();
     order.sort_by_key(|&idx| examples[idx].input_len());
-    let sorted: Vec<&Example> = order.iter().map(|&idx| &examples[idx]).collect();
+    let sorted: Vec<&Example> = order.iter().map(|&idx| examples[idx]).collect();
     let mut logprobs = vec![0.0; examples.len()];
     let mut places = order.iter();
     for batch in micro_batches(&sorted, MICRO_BATCH_TOKENS) {
@@ -147,7 +147,7 @@ mod tests {
             loss_from,
         };
         let examples = [example(20, 4), example(3, 1), example(9, 8)];
-        let found = logprobs(&model, &examples).expect("short");
+        let found = logprobs(&model, &examples.each_ref()).expect("short");
         for (example, found) in examples.iter().zip(found) {
             let inputs: Vec<i64> = example.token_ids[..example.input_len()]
                 .iter()

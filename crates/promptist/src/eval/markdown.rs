@@ -278,6 +278,10 @@ fn likelihood(out: &mut String, report: &Report) {
         return;
     }
     section(out, "Bits per byte of held-out engineered prompts");
+    line(
+        out,
+        "Of what each adds to its input, the end included. Unseen: the added text stands nowhere in the training text.\n",
+    );
     table(
         out,
         &[
@@ -285,9 +289,9 @@ fn likelihood(out: &mut String, report: &Report) {
             "asked",
             "bits per byte",
             "targets",
-            "bytes",
             "tokens",
-            "too long",
+            "bits per byte, unseen",
+            "unseen",
         ],
     );
     for measure in &report.likelihood {
@@ -302,10 +306,23 @@ fn likelihood(out: &mut String, report: &Report) {
                 asked,
                 &format!("{:.4}", measure.bits_per_byte),
                 &measure.n.to_string(),
-                &measure.bytes.to_string(),
                 &measure.tokens.to_string(),
-                &measure.too_long.to_string(),
+                &measure
+                    .unseen_bits_per_byte
+                    .map_or_else(none, |bits| format!("{bits:.4}")),
+                &measure.unseen.map_or_else(none, |n| n.to_string()),
             ],
+        );
+    }
+    let too_long = report
+        .likelihood
+        .iter()
+        .map(|measure| measure.too_long)
+        .max();
+    if let Some(too_long @ 1..) = too_long {
+        line(
+            out,
+            &format!("\n{too_long} pairs are too long for the model and not counted."),
         );
     }
 }

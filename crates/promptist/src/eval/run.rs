@@ -15,7 +15,7 @@ use super::categories::CategoryMeasure;
 use super::config::{CategoriesConfig, DiversityConfig, EvalConfig, LikelihoodConfig, SetConfig};
 use super::diversity::{DiversityMeasure, Spread};
 use super::fit::{FitMeasure, FitPair, fit_pairs};
-use super::likelihood::{self, Layout, LikelihoodMeasure};
+use super::likelihood::{self, Layout, LikelihoodMeasure, Targets};
 use super::report::{Failure, Report, SetReport, checks};
 use super::text::{Answer, References, Row, TextMeasures, known_words};
 use crate::data::lines;
@@ -318,9 +318,9 @@ impl Evaluation<'_> {
     ) -> Result<Vec<LikelihoodMeasure>> {
         let mut pairs = likelihood::read_pairs(&config.targets)?;
         pairs.truncate(config.limit.unwrap_or(usize::MAX));
-        let keep = settings.keep;
+        let targets = Targets::new(pairs, settings.keep, texts);
         let of = |prompter: &Prompter, layout| {
-            likelihood::of_prompter(&prompter.identity().name, prompter, &pairs, keep, layout)
+            likelihood::of_prompter(&prompter.identity().name, prompter, &targets, layout)
         };
         self.progress.begin("likelihood", None, "models");
         let mut measures = vec![of(self.prompter, Layout::Prompter)?];
@@ -334,9 +334,7 @@ impl Evaluation<'_> {
             let tokenizer = self.prompter.tokenizer();
             let ngrams = likelihood::train_ngrams(texts, tokenizer, NGRAM_ORDER)?;
             let name = format!("{NGRAM_ORDER}-gram");
-            measures.push(likelihood::of_ngrams(
-                &name, &ngrams, tokenizer, &pairs, keep,
-            )?);
+            measures.push(likelihood::of_ngrams(&name, &ngrams, tokenizer, &targets)?);
             self.progress.advance(1, "");
         }
         self.progress.end();
