@@ -102,6 +102,7 @@ fn a_run_measures_everything_and_says_so_in_three_files() {
             .map(|s| s.pointer(at).cloned())
             .collect::<Vec<_>>()
     };
+    assert_eq!(report["target_fit"]["gain"]["n"], 2);
     // An input twice is one input; an empty line is none; one that is too long fails alone.
     assert_eq!(counts("/text/n"), [3, 2, 1].map(|n| Some(n.into())));
     assert_eq!(counts("/diversity/n"), [2, 2, 1].map(|n| Some(n.into())));

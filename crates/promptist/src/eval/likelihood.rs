@@ -23,6 +23,17 @@ pub struct Pair {
     pub y: String,
 }
 
+impl Pair {
+    /// What `y` adds to `x`, whose words it opens with.
+    fn addition(&self) -> &str {
+        let added = self
+            .y
+            .strip_prefix(template::kept_words(&self.x))
+            .unwrap_or(&self.y);
+        added.trim_matches([',', ' '])
+    }
+}
+
 /// How the model is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -192,6 +203,18 @@ fn end_token(tokenizer: &Tokenizer) -> Result<u32> {
 }
 
 impl Targets {
+    /// Inputs with what people added to each; none if answers do not open with their inputs.
+    pub fn additions(&self) -> Vec<(&str, &str)> {
+        match self.keep {
+            Keep::Exact => self
+                .pairs
+                .iter()
+                .map(|pair| (pair.x.as_str(), pair.addition()))
+                .collect(),
+            Keep::Free => Vec::new(),
+        }
+    }
+
     fn examples(&self, tokenizer: &Tokenizer, layout: Layout) -> Result<Vec<Example>> {
         self.pairs
             .iter()
