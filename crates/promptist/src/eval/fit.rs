@@ -5,7 +5,6 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::statistics::{Interval, bootstrap_mean, random_others};
-use super::text::Row;
 use crate::error::Result;
 use crate::gpt2::Gpt2;
 use crate::prompter::Prompter;
@@ -39,32 +38,33 @@ pub struct FitPair {
     pub other: f64,
 }
 
-/// Scores each row's addition after its own input and after that of a random other row.
+/// Scores each addition after its own input and after that of a random other; `added` holds inputs
+/// with what was added to each.
 ///
 /// The model reads `x Rephrase: x,` as a prompter that keeps its user's words does, then the added
-/// text; the end of the answer is not counted. Rows that add nothing, and those that do not fit the
-/// model's context, are left out.
+/// text; the end of the answer is not counted. Empty additions, and those that do not fit the model's
+/// context, are left out.
 ///
 /// # Errors
 /// [`crate::Error::Tokenizer`]; [`crate::Error::Shape`] if the device does not give a tensor back.
-pub fn fit_pairs(prompter: &Prompter, rows: &[&Row], seed: u64) -> Result<Vec<FitPair>> {
-    let rows: Vec<&Row> = rows
+pub fn fit_pairs(prompter: &Prompter, added: &[(&str, &str)], seed: u64) -> Result<Vec<FitPair>> {
+    let added: Vec<(&str, &str)> = added
         .iter()
         .copied()
-        .filter(|row| !row.added.text.is_empty())
+        .filter(|(_, addition)| !addition.is_empty())
         .collect();
-    let others = random_others(rows.len(), &mut ChaCha8Rng::seed_from_u64(seed));
-    let n_positions = prompter.model().config().n_positions;
-    let mut examples = Vec::with_capacity(2 * rows.len());
-    for (row, &other) in rows.iter().zip(&others) {
-        let addition = &row.added.text;
-        let own = after(prompter.tokenizer(), &row.user_input, addition)?;
-        let other = after(prompter.tokenizer(), &rows[other].user_input, addition)?;
-        if own.input_len().max(other.input_len()) <= n_positions && own.num_targets() > 0 {
+    let others = random_others(added.len(), &mut ChaCha8Rng::seed_from_u64(seed));
+    let (tokenizer, model) = (prompter.tokenizer(), prompter.model());
+    let mut examples = Vec::with_capacity(2 * added.len());
+    for (&(user_input, addition), &other) in added.iter().zip(&others) {
+        let own = after(tokenizer, user_input, addition)?;
+        let other = after(tokenizer, added[other].0, addition)?;
+        let longest = own.input_len().max(other.input_len());
+        if longest <= model.config().n_positions && own.num_targets() > 0 {
             examples.extend([own, other]);
         }
     }
-    let logprobs = logprobs(prompter.model(), &examples)?;
+    let logprobs = logprobs(model, &examples.iter().collect::<Vec<_>>())?;
     let per_token = |idx: usize| logprobs[idx] / examples[idx].num_targets() as f64;
     Ok((0..examples.len())
         .step_by(2)
@@ -101,10 +101,10 @@ fn after(tokenizer: &Tokenizer, user_input: &str, addition: &str) -> Result<Exam
 ///
 /// # Errors
 /// As [`example_logprobs`].
-pub(super) fn logprobs(model: &Gpt2, examples: &[Example]) -> Result<Vec<f64>> {
+pub(super) fn logprobs(model: &Gpt2, examples: &[&Example]) -> Result<Vec<f64>> {
     let mut order: Vec<usize> = (0..examples.len()).collect();
     order.sort_by_key(|&idx| examples[idx].input_len());
-    let sorted: Vec<&Example> = order.iter().map(|&idx| &examples[idx]).collect();
+    let sorted: Vec<&Example> = order.iter().map(|&idx| examples[idx]).collect();
     let mut logprobs = vec![0.0; examples.len()];
     let mut places = order.iter();
     for batch in micro_batches(&sorted, MICRO_BATCH_TOKENS) {
@@ -147,7 +147,7 @@ mod tests {
             loss_from,
         };
         let examples = [example(20, 4), example(3, 1), example(9, 8)];
-        let found = logprobs(&model, &examples).expect("short");
+        let found = logprobs(&model, &examples.each_ref()).expect("short");
         for (example, found) in examples.iter().zip(found) {
             let inputs: Vec<i64> = example.token_ids[..example.input_len()]
                 .iter()

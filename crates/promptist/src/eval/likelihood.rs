@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::fit::logprobs;
@@ -20,6 +21,17 @@ pub struct Pair {
     pub x: String,
     /// The engineered prompt.
     pub y: String,
+}
+
+impl Pair {
+    /// What `y` adds to `x`, whose words it opens with.
+    fn addition(&self) -> &str {
+        let added = self
+            .y
+            .strip_prefix(template::kept_words(&self.x))
+            .unwrap_or(&self.y);
+        added.trim_matches([',', ' '])
+    }
 }
 
 /// How the model is asked.
@@ -49,6 +61,46 @@ pub struct LikelihoodMeasure {
     pub tokens: usize,
     /// Pairs too long for the model's context, not counted above.
     pub too_long: usize,
+    /// The same over the targets that stand nowhere in the training text, word for word; `None` if
+    /// that text is not known.
+    pub unseen_bits_per_byte: Option<f64>,
+    /// How many those are.
+    pub unseen: Option<usize>,
+}
+
+/// What is to be foreseen: held-out pairs, and what of each `y` is predicted.
+#[derive(Debug, Clone)]
+pub struct Targets {
+    pairs: Vec<Pair>,
+    keep: Keep,
+    /// Whether each target stands nowhere in the training text.
+    is_unseen: Option<Vec<bool>>,
+}
+
+impl Targets {
+    /// Predicts what `y` adds to `x` if `keep` is exact, else all of `y`. People reuse their lists of
+    /// modifiers, so a target of a new subject may have been read in training all the same:
+    /// `training_texts`, if there are any, tell which.
+    pub fn new(pairs: Vec<Pair>, keep: Keep, training_texts: &[String]) -> Self {
+        let all = training_texts.join("\n").to_lowercase();
+        let is_unseen = |pair: &Pair| {
+            let target = match keep {
+                Keep::Exact => pair
+                    .y
+                    .get(template::kept_words(&pair.x).len()..)
+                    .unwrap_or(&pair.y),
+                Keep::Free => &pair.y,
+            };
+            !all.contains(target.trim_matches([',', ' ']).to_lowercase().as_str())
+        };
+        let is_unseen =
+            (!training_texts.is_empty()).then(|| pairs.par_iter().map(is_unseen).collect());
+        Self {
+            pairs,
+            keep,
+            is_unseen,
+        }
+    }
 }
 
 /// Reads the pairs of a `.jsonl`.
@@ -62,36 +114,35 @@ pub fn read_pairs(path: &Path) -> Result<Vec<Pair>> {
     (1..).zip(&lines::read(path)?).map(parse).collect()
 }
 
-/// Bits per byte under `prompter`'s model. What is predicted is the same in both layouts: with
-/// `keep` exact what `y` adds to `x`, else all of `y`; then the end token.
+/// Bits per byte under `prompter`'s model. What is predicted is the same in both layouts: the target,
+/// then the end token.
 ///
 /// # Errors
-/// [`Error::Config`] if `keep` is exact and a target does not open with its input.
+/// [`Error::Config`] if the user's words are kept and a target does not open with its input.
 pub fn of_prompter(
     name: &str,
     prompter: &Prompter,
-    pairs: &[Pair],
-    keep: Keep,
+    targets: &Targets,
     layout: Layout,
 ) -> Result<LikelihoodMeasure> {
-    let tokenizer = prompter.tokenizer();
     let n_positions = prompter.model().config().n_positions;
-    let mut examples = Vec::new();
-    let mut tally = Tally::default();
-    for pair in pairs {
-        let example = example(tokenizer, pair, keep, layout)?;
-        match example.input_len() <= n_positions {
-            true => {
-                tally.add(tokenizer, &example)?;
-                examples.push(example);
+    let examples = targets.examples(prompter.tokenizer(), layout)?;
+    let fits: Vec<&Example> = examples
+        .iter()
+        .filter(|e| e.input_len() <= n_positions)
+        .collect();
+    let mut logprobs = logprobs(prompter.model(), &fits)?.into_iter();
+    let nats: Vec<Option<f64>> = examples
+        .iter()
+        .map(|e| {
+            if e.input_len() <= n_positions {
+                logprobs.next().map(|p| -p)
+            } else {
+                None
             }
-            false => tally.too_long += 1,
-        }
-    }
-    let nats = -logprobs(prompter.model(), &examples)?
-        .into_iter()
-        .sum::<f64>();
-    Ok(tally.measure(name, layout, nats))
+        })
+        .collect();
+    targets.measure(name, layout, prompter.tokenizer(), &examples, &nats)
 }
 
 /// Bits per byte of the same targets under an n-gram model over the tokens of `tokenizer`, after the
@@ -103,21 +154,18 @@ pub fn of_ngrams(
     name: &str,
     ngrams: &NgramModel,
     tokenizer: &Tokenizer,
-    pairs: &[Pair],
-    keep: Keep,
+    targets: &Targets,
 ) -> Result<LikelihoodMeasure> {
-    let mut tally = Tally::default();
-    let mut nats = 0.0;
-    for pair in pairs {
-        let example = example(tokenizer, pair, keep, Layout::Text)?;
-        for at in example.loss_from..example.token_ids.len() {
-            nats -= ngrams
-                .probability(&example.token_ids[..at], example.token_ids[at])
-                .ln();
-        }
-        tally.add(tokenizer, &example)?;
-    }
-    Ok(tally.measure(name, Layout::Text, nats))
+    let examples = targets.examples(tokenizer, Layout::Text)?;
+    let nats: Vec<Option<f64>> = examples
+        .iter()
+        .map(|example| {
+            let ids = &example.token_ids;
+            let logprob = |at| ngrams.probability(&ids[..at], ids[at]).ln();
+            Some(-(example.loss_from..ids.len()).map(logprob).sum::<f64>())
+        })
+        .collect();
+    targets.measure(name, Layout::Text, tokenizer, &examples, &nats)
 }
 
 /// An n-gram model of `texts`, read as the language-model stage of training reads them.
@@ -154,35 +202,83 @@ fn end_token(tokenizer: &Tokenizer) -> Result<u32> {
         .ok_or_else(|| Error::Tokenizer("the vocabulary has no end token".into()))
 }
 
-/// What was predicted.
-#[derive(Default)]
-struct Tally {
-    n: usize,
-    bytes: usize,
-    tokens: usize,
-    too_long: usize,
-}
-
-impl Tally {
-    fn add(&mut self, tokenizer: &Tokenizer, example: &Example) -> Result<()> {
-        self.n += 1;
-        self.bytes += tokenizer
-            .decode(&example.token_ids[example.loss_from..])?
-            .len();
-        self.tokens += example.num_targets();
-        Ok(())
+impl Targets {
+    /// Inputs with what people added to each; none if answers do not open with their inputs.
+    pub fn additions(&self) -> Vec<(&str, &str)> {
+        match self.keep {
+            Keep::Exact => self
+                .pairs
+                .iter()
+                .map(|pair| (pair.x.as_str(), pair.addition()))
+                .collect(),
+            Keep::Free => Vec::new(),
+        }
     }
 
-    fn measure(self, name: &str, layout: Layout, nats: f64) -> LikelihoodMeasure {
-        LikelihoodMeasure {
+    fn examples(&self, tokenizer: &Tokenizer, layout: Layout) -> Result<Vec<Example>> {
+        self.pairs
+            .iter()
+            .map(|pair| example(tokenizer, pair, self.keep, layout))
+            .collect()
+    }
+
+    /// Sums up; `nats` has −log p of each target, `None` where it is too long.
+    fn measure(
+        &self,
+        name: &str,
+        layout: Layout,
+        tokenizer: &Tokenizer,
+        examples: &[Example],
+        nats: &[Option<f64>],
+    ) -> Result<LikelihoodMeasure> {
+        let (mut all, mut unseen) = (Sum::default(), Sum::default());
+        for (idx, (example, nats)) in examples.iter().zip(nats).enumerate() {
+            let Some(nats) = nats else { continue };
+            let bytes = tokenizer
+                .decode(&example.token_ids[example.loss_from..])?
+                .len();
+            all.add(*nats, bytes, example.num_targets());
+            if self
+                .is_unseen
+                .as_ref()
+                .is_some_and(|is_unseen| is_unseen[idx])
+            {
+                unseen.add(*nats, bytes, example.num_targets());
+            }
+        }
+        Ok(LikelihoodMeasure {
             model: name.to_owned(),
             layout,
-            bits_per_byte: nats / std::f64::consts::LN_2 / self.bytes.max(1) as f64,
-            n: self.n,
-            bytes: self.bytes,
-            tokens: self.tokens,
-            too_long: self.too_long,
-        }
+            bits_per_byte: all.bits_per_byte(),
+            n: all.n,
+            bytes: all.bytes,
+            tokens: all.tokens,
+            too_long: nats.len() - all.n,
+            unseen_bits_per_byte: self.is_unseen.as_ref().map(|_| unseen.bits_per_byte()),
+            unseen: self.is_unseen.as_ref().map(|_| unseen.n),
+        })
+    }
+}
+
+/// Some targets together.
+#[derive(Default)]
+struct Sum {
+    n: usize,
+    nats: f64,
+    bytes: usize,
+    tokens: usize,
+}
+
+impl Sum {
+    fn add(&mut self, nats: f64, bytes: usize, tokens: usize) {
+        self.n += 1;
+        self.nats += nats;
+        self.bytes += bytes;
+        self.tokens += tokens;
+    }
+
+    fn bits_per_byte(&self) -> f64 {
+        self.nats / std::f64::consts::LN_2 / self.bytes.max(1) as f64
     }
 }
 
@@ -215,10 +311,24 @@ mod tests {
     fn bits_per_byte_of_a_model_that_knows_nothing_is_the_tokens_share() {
         let tokenizer = Tokenizer::gpt2().expect("embedded");
         let ngrams = train_ngrams(&[], &tokenizer, 5).expect("nothing to read");
-        let measure =
-            of_ngrams("5-gram", &ngrams, &tokenizer, &[pair()], Keep::Exact).expect("a pair");
+        let targets = Targets::new(vec![pair()], Keep::Exact, &[]);
+        let measure = of_ngrams("5-gram", &ngrams, &tokenizer, &targets).expect("a pair");
+        assert_eq!((measure.unseen, measure.unseen_bits_per_byte), (None, None));
         assert_eq!((measure.n, measure.bytes), (1, " 8k, sharp".len()));
         let expected = measure.tokens as f64 * (50257_f64).log2() / measure.bytes as f64;
         assert!((measure.bits_per_byte - expected).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_target_of_the_training_text_is_not_unseen() {
+        let text = ["A dog, 8K, sharp, soft".to_owned()];
+        let other = Pair {
+            x: "a cat".into(),
+            y: "a cat, 8k, moody".into(),
+        };
+        let targets = Targets::new(vec![pair(), other], Keep::Exact, &text);
+        assert_eq!(targets.is_unseen, Some(vec![false, true]));
+        let targets = Targets::new(vec![pair()], Keep::Free, &text);
+        assert_eq!(targets.is_unseen, Some(vec![true]));
     }
 }

@@ -7,6 +7,9 @@ use super::report::{Bound, Report, SetReport};
 use super::run::Findings;
 use super::text::{Common, Row};
 
+/// What a table says of a set.
+type Cell = fn(&SetReport) -> String;
+
 /// The report of an evaluation as Markdown.
 pub fn render(findings: &Findings) -> String {
     let report = &findings.report;
@@ -95,7 +98,6 @@ fn checks(out: &mut String, report: &Report) {
 
 fn measures(out: &mut String, report: &Report) {
     section(out, "Outputs");
-    type Cell = fn(&SetReport) -> String;
     let rows: [(&str, Cell); 17] = [
         ("outputs", |set| set.text.n.to_string()),
         ("content words kept, mean", |set| {
@@ -187,7 +189,6 @@ fn commonest(out: &mut String, report: &Report) {
 }
 
 fn fit_and_diversity(out: &mut String, report: &Report) {
-    type Cell = fn(&SetReport) -> String;
     if report.all.fit.is_some() {
         section(
             out,
@@ -215,6 +216,16 @@ fn fit_and_diversity(out: &mut String, report: &Report) {
             }),
         ];
         set_table(out, report, "measure", &rows);
+    }
+    if let Some(fit) = &report.target_fit {
+        let gain = fit.gain;
+        line(
+            out,
+            &format!(
+                "\nFor comparison, what people added to the {} held-out inputs, under the same model: {:.3} ({:.3} to {:.3}).",
+                gain.n, gain.mean, gain.low, gain.high
+            ),
+        );
     }
     if let (Some(_), Some(diversity)) = (&report.all.diversity, &report.config.diversity) {
         section(
@@ -278,6 +289,10 @@ fn likelihood(out: &mut String, report: &Report) {
         return;
     }
     section(out, "Bits per byte of held-out engineered prompts");
+    line(
+        out,
+        "Of what each adds to its input, the end included. Unseen: the added text stands nowhere in the training text.\n",
+    );
     table(
         out,
         &[
@@ -285,9 +300,9 @@ fn likelihood(out: &mut String, report: &Report) {
             "asked",
             "bits per byte",
             "targets",
-            "bytes",
             "tokens",
-            "too long",
+            "bits per byte, unseen",
+            "unseen",
         ],
     );
     for measure in &report.likelihood {
@@ -302,10 +317,23 @@ fn likelihood(out: &mut String, report: &Report) {
                 asked,
                 &format!("{:.4}", measure.bits_per_byte),
                 &measure.n.to_string(),
-                &measure.bytes.to_string(),
                 &measure.tokens.to_string(),
-                &measure.too_long.to_string(),
+                &measure
+                    .unseen_bits_per_byte
+                    .map_or_else(none, |bits| format!("{bits:.4}")),
+                &measure.unseen.map_or_else(none, |n| n.to_string()),
             ],
+        );
+    }
+    let too_long = report
+        .likelihood
+        .iter()
+        .map(|measure| measure.too_long)
+        .max();
+    if let Some(too_long @ 1..) = too_long {
+        line(
+            out,
+            &format!("\n{too_long} pairs are too long for the model and not counted."),
         );
     }
 }
@@ -328,12 +356,7 @@ fn sets(report: &Report) -> impl Iterator<Item = &SetReport> {
 }
 
 /// A column a set.
-fn set_table(
-    out: &mut String,
-    report: &Report,
-    corner: &str,
-    rows: &[(&str, fn(&SetReport) -> String)],
-) {
+fn set_table(out: &mut String, report: &Report, corner: &str, rows: &[(&str, Cell)]) {
     let names: Vec<&str> = [corner]
         .into_iter()
         .chain(sets(report).map(|set| set.name.as_str()))

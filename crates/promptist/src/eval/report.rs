@@ -32,6 +32,8 @@ pub struct Report {
     pub all: SetReport,
     /// Landscapes and portraits.
     pub categories: Option<CategoryMeasure>,
+    /// Fit of what people added to held-out inputs, under the measured model.
+    pub target_fit: Option<FitMeasure>,
     /// Bits per byte, the measured model first.
     pub likelihood: Vec<LikelihoodMeasure>,
     /// What is asked of the default model, and whether this one has it.

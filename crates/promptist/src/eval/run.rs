@@ -12,10 +12,10 @@ use rand_chacha::ChaCha8Rng;
 use super::additions::Additions;
 use super::artist_names::ArtistNames;
 use super::categories::CategoryMeasure;
-use super::config::{CategoriesConfig, DiversityConfig, EvalConfig, LikelihoodConfig, SetConfig};
+use super::config::{CategoriesConfig, DiversityConfig, EvalConfig, SetConfig};
 use super::diversity::{DiversityMeasure, Spread};
 use super::fit::{FitMeasure, FitPair, fit_pairs};
-use super::likelihood::{self, Layout, LikelihoodMeasure};
+use super::likelihood::{self, Layout, LikelihoodMeasure, Targets};
 use super::report::{Failure, Report, SetReport, checks};
 use super::text::{Answer, References, Row, TextMeasures, known_words};
 use crate::data::lines;
@@ -89,7 +89,7 @@ impl Evaluation<'_> {
             let inputs = read_inputs(&set.path, set.limit)?;
             let (rows, failed) = self.rows(&set.name, &inputs, &settings, &references)?;
             let fit = match &config.fit {
-                Some(_) => fit_pairs(self.prompter, &rows.iter().collect::<Vec<_>>(), config.seed)?,
+                Some(_) => fit_pairs(self.prompter, &added(&rows), config.seed)?,
                 None => Vec::new(),
             };
             let spreads = match (&config.diversity, &diversity_settings) {
@@ -110,9 +110,10 @@ impl Evaluation<'_> {
             Some(categories) => Some(self.categories(categories, &settings, &references)?),
             None => None,
         };
-        let likelihood = match &config.likelihood {
-            Some(likelihood) => self.likelihood(likelihood, &settings, &texts)?,
-            None => Vec::new(),
+        let targets = self.targets(&settings, &texts)?;
+        let (likelihood, target_fit) = match &targets {
+            Some(targets) => (self.likelihood(targets, &texts)?, self.target_fit(targets)?),
+            None => (Vec::new(), None),
         };
 
         let reports: Vec<SetReport> = sets
@@ -131,6 +132,7 @@ impl Evaluation<'_> {
             sets: reports,
             all,
             categories,
+            target_fit,
             likelihood,
             elapsed_secs: started.elapsed().as_secs_f64(),
         };
@@ -309,18 +311,27 @@ impl Evaluation<'_> {
         Ok(CategoryMeasure::of(&landscapes, &portraits))
     }
 
-    /// The measured model first, then what it is held against.
-    fn likelihood(
-        &self,
-        config: &LikelihoodConfig,
-        settings: &AdaptSettings,
-        texts: &[String],
-    ) -> Result<Vec<LikelihoodMeasure>> {
+    fn targets(&self, settings: &AdaptSettings, texts: &[String]) -> Result<Option<Targets>> {
+        let Some(config) = &self.config.likelihood else {
+            return Ok(None);
+        };
         let mut pairs = likelihood::read_pairs(&config.targets)?;
         pairs.truncate(config.limit.unwrap_or(usize::MAX));
-        let keep = settings.keep;
+        Ok(Some(Targets::new(pairs, settings.keep, texts)))
+    }
+
+    fn target_fit(&self, targets: &Targets) -> Result<Option<FitMeasure>> {
+        let Some(fit) = &self.config.fit else {
+            return Ok(None);
+        };
+        let pairs = fit_pairs(self.prompter, &targets.additions(), self.config.seed)?;
+        Ok(FitMeasure::of(&pairs, fit.resamples, self.config.seed))
+    }
+
+    /// The measured model first, then what it is held against.
+    fn likelihood(&self, targets: &Targets, texts: &[String]) -> Result<Vec<LikelihoodMeasure>> {
         let of = |prompter: &Prompter, layout| {
-            likelihood::of_prompter(&prompter.identity().name, prompter, &pairs, keep, layout)
+            likelihood::of_prompter(&prompter.identity().name, prompter, targets, layout)
         };
         self.progress.begin("likelihood", None, "models");
         let mut measures = vec![of(self.prompter, Layout::Prompter)?];
@@ -334,9 +345,7 @@ impl Evaluation<'_> {
             let tokenizer = self.prompter.tokenizer();
             let ngrams = likelihood::train_ngrams(texts, tokenizer, NGRAM_ORDER)?;
             let name = format!("{NGRAM_ORDER}-gram");
-            measures.push(likelihood::of_ngrams(
-                &name, &ngrams, tokenizer, &pairs, keep,
-            )?);
+            measures.push(likelihood::of_ngrams(&name, &ngrams, tokenizer, targets)?);
             self.progress.advance(1, "");
         }
         self.progress.end();
@@ -356,6 +365,13 @@ impl Evaluation<'_> {
             diversity: (!spreads.is_empty()).then(|| DiversityMeasure::of(&spreads)),
         }
     }
+}
+
+/// Inputs with what was added to each.
+fn added(rows: &[Row]) -> Vec<(&str, &str)> {
+    rows.iter()
+        .map(|row| (row.user_input.as_str(), row.added.text.as_str()))
+        .collect()
 }
 
 /// The inputs of a set, each once, empty lines left out.
