@@ -31,10 +31,8 @@ fn prepare(folder: &Path) {
     };
     let model = Gpt2::random(&config, 5, &Device::flex()).expect("possible");
     let settings = r#"{"num_beams": 2, "max_new_tokens": 8, "promptist": {"keep": "exact"}}"#;
-    let files = [
-        ("tokenizer.json".into(), json.into_bytes()),
-        ("generation_config.json".into(), settings.into()),
-    ];
+    let files =
+        [("tokenizer.json".into(), json.into_bytes()), ("generation_config.json".into(), settings.into())];
     std::fs::create_dir(folder.join("model")).expect("writable");
     folder::save(&model, &folder.join("model"), &files).expect("writable");
     let write = |name: &str, lines: &[&str]| {
@@ -85,36 +83,21 @@ fn a_run_measures_everything_and_says_so_in_three_files() {
     let folder = folder.path();
     prepare(folder);
     let output = eval(folder, "run");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
     let mut report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let file = std::fs::read_to_string(folder.join("run/report.json")).expect("written");
     assert_eq!(report, serde_json::from_str::<Value>(&file).expect("JSON"));
     let counts = |at: &str| {
-        report["sets"]
-            .as_array()
-            .expect("sets")
-            .iter()
-            .map(|s| s.pointer(at).cloned())
-            .collect::<Vec<_>>()
+        report["sets"].as_array().expect("sets").iter().map(|s| s.pointer(at).cloned()).collect::<Vec<_>>()
     };
     assert_eq!(report["target_fit"]["gain"]["n"], 2);
     // An input twice is one input; an empty line is none; one that is too long fails alone.
     assert_eq!(counts("/text/n"), [3, 2, 1].map(|n| Some(n.into())));
     assert_eq!(counts("/diversity/n"), [2, 2, 1].map(|n| Some(n.into())));
+    assert_eq!(report["sets"][2]["failed"].as_array().map(Vec::len), Some(1));
     assert_eq!(
-        report["sets"][2]["failed"].as_array().map(Vec::len),
-        Some(1)
-    );
-    assert_eq!(
-        (
-            &report["all"]["text"]["n"],
-            &report["all"]["text"]["content_kept"]
-        ),
+        (&report["all"]["text"]["n"], &report["all"]["text"]["content_kept"]),
         (&6.into(), &1.0.into())
     );
     assert_eq!(report["all"]["text"]["artists"], Value::Null);
@@ -122,26 +105,14 @@ fn a_run_measures_everything_and_says_so_in_three_files() {
     let bits = |idx: usize| likelihood[idx]["bits_per_byte"].as_f64().expect("a number");
     assert_eq!(likelihood.len(), 4);
     assert_eq!(bits(0), bits(1), "the same model, asked the same way");
-    assert!(
-        bits(3) < bits(2),
-        "random weights know less than five tokens' counts"
-    );
+    assert!(bits(3) < bits(2), "random weights know less than five tokens' counts");
     assert_eq!(likelihood[0]["unseen"], 1);
-    assert_eq!(
-        report["checks"].as_array().map(Vec::len),
-        Some(4 * 6 - 1 + 1)
-    );
+    assert_eq!(report["checks"].as_array().map(Vec::len), Some(4 * 6 - 1 + 1));
 
     let rows = std::fs::read_to_string(folder.join("run/outputs.jsonl")).expect("written");
-    let rows: Vec<Value> = rows
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
+    let rows: Vec<Value> = rows.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(rows.len(), 6);
-    assert!(
-        rows.iter()
-            .all(|row| row["output"].as_str() >= row["user_input"].as_str())
-    );
+    assert!(rows.iter().all(|row| row["output"].as_str() >= row["user_input"].as_str()));
     let markdown = std::fs::read_to_string(folder.join("run/report.md")).expect("written");
     assert!(markdown.contains("## 3 outputs, not picked"), "{markdown}");
 
@@ -149,10 +120,7 @@ fn a_run_measures_everything_and_says_so_in_three_files() {
     assert_eq!(eval(folder, "run").status.code(), Some(1));
     let mut again: Value = serde_json::from_slice(&eval(folder, "again").stdout).expect("JSON");
     for report in [&mut report, &mut again] {
-        report
-            .as_object_mut()
-            .expect("an object")
-            .remove("elapsed_secs");
+        report.as_object_mut().expect("an object").remove("elapsed_secs");
     }
     assert_eq!(report, again);
 }

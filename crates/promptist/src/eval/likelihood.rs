@@ -26,10 +26,7 @@ pub struct Pair {
 impl Pair {
     /// What `y` adds to `x`, whose words it opens with.
     fn addition(&self) -> &str {
-        let added = self
-            .y
-            .strip_prefix(template::kept_words(&self.x))
-            .unwrap_or(&self.y);
+        let added = self.y.strip_prefix(template::kept_words(&self.x)).unwrap_or(&self.y);
         added.trim_matches([',', ' '])
     }
 }
@@ -85,21 +82,13 @@ impl Targets {
         let all = training_texts.join("\n").to_lowercase();
         let is_unseen = |pair: &Pair| {
             let target = match keep {
-                Keep::Exact => pair
-                    .y
-                    .get(template::kept_words(&pair.x).len()..)
-                    .unwrap_or(&pair.y),
+                Keep::Exact => pair.y.get(template::kept_words(&pair.x).len()..).unwrap_or(&pair.y),
                 Keep::Free => &pair.y,
             };
             !all.contains(target.trim_matches([',', ' ']).to_lowercase().as_str())
         };
-        let is_unseen =
-            (!training_texts.is_empty()).then(|| pairs.par_iter().map(is_unseen).collect());
-        Self {
-            pairs,
-            keep,
-            is_unseen,
-        }
+        let is_unseen = (!training_texts.is_empty()).then(|| pairs.par_iter().map(is_unseen).collect());
+        Self { pairs, keep, is_unseen }
     }
 }
 
@@ -127,20 +116,11 @@ pub fn of_prompter(
 ) -> Result<LikelihoodMeasure> {
     let n_positions = prompter.model().config().n_positions;
     let examples = targets.examples(prompter.tokenizer(), layout)?;
-    let fits: Vec<&Example> = examples
-        .iter()
-        .filter(|e| e.input_len() <= n_positions)
-        .collect();
+    let fits: Vec<&Example> = examples.iter().filter(|e| e.input_len() <= n_positions).collect();
     let mut logprobs = logprobs(prompter.model(), &fits)?.into_iter();
     let nats: Vec<Option<f64>> = examples
         .iter()
-        .map(|e| {
-            if e.input_len() <= n_positions {
-                logprobs.next().map(|p| -p)
-            } else {
-                None
-            }
-        })
+        .map(|e| if e.input_len() <= n_positions { logprobs.next().map(|p| -p) } else { None })
         .collect();
     targets.measure(name, layout, prompter.tokenizer(), &examples, &nats)
 }
@@ -173,17 +153,10 @@ pub fn of_ngrams(
 /// # Errors
 /// [`Error::Tokenizer`] if the vocabulary has no end token.
 pub fn train_ngrams(texts: &[String], tokenizer: &Tokenizer, order: usize) -> Result<NgramModel> {
-    let ids = texts
-        .iter()
-        .map(|text| tokenizer.encode(&template::answer(text)))
-        .collect::<Result<Vec<_>>>()?;
+    let ids =
+        texts.iter().map(|text| tokenizer.encode(&template::answer(text))).collect::<Result<Vec<_>>>()?;
     let end = end_token(tokenizer)?;
-    Ok(NgramModel::train(
-        ids.into_iter(),
-        order,
-        tokenizer.vocab_size(),
-        end,
-    ))
+    Ok(NgramModel::train(ids.into_iter(), order, tokenizer.vocab_size(), end))
 }
 
 fn example(tokenizer: &Tokenizer, pair: &Pair, keep: Keep, layout: Layout) -> Result<Example> {
@@ -197,29 +170,20 @@ fn example(tokenizer: &Tokenizer, pair: &Pair, keep: Keep, layout: Layout) -> Re
 }
 
 fn end_token(tokenizer: &Tokenizer) -> Result<u32> {
-    tokenizer
-        .eos_token_id()
-        .ok_or_else(|| Error::Tokenizer("the vocabulary has no end token".into()))
+    tokenizer.eos_token_id().ok_or_else(|| Error::Tokenizer("the vocabulary has no end token".into()))
 }
 
 impl Targets {
     /// Inputs with what people added to each; none if answers do not open with their inputs.
     pub fn additions(&self) -> Vec<(&str, &str)> {
         match self.keep {
-            Keep::Exact => self
-                .pairs
-                .iter()
-                .map(|pair| (pair.x.as_str(), pair.addition()))
-                .collect(),
+            Keep::Exact => self.pairs.iter().map(|pair| (pair.x.as_str(), pair.addition())).collect(),
             Keep::Free => Vec::new(),
         }
     }
 
     fn examples(&self, tokenizer: &Tokenizer, layout: Layout) -> Result<Vec<Example>> {
-        self.pairs
-            .iter()
-            .map(|pair| example(tokenizer, pair, self.keep, layout))
-            .collect()
+        self.pairs.iter().map(|pair| example(tokenizer, pair, self.keep, layout)).collect()
     }
 
     /// Sums up; `nats` has −log p of each target, `None` where it is too long.
@@ -234,15 +198,9 @@ impl Targets {
         let (mut all, mut unseen) = (Sum::default(), Sum::default());
         for (idx, (example, nats)) in examples.iter().zip(nats).enumerate() {
             let Some(nats) = nats else { continue };
-            let bytes = tokenizer
-                .decode(&example.token_ids[example.loss_from..])?
-                .len();
+            let bytes = tokenizer.decode(&example.token_ids[example.loss_from..])?.len();
             all.add(*nats, bytes, example.num_targets());
-            if self
-                .is_unseen
-                .as_ref()
-                .is_some_and(|is_unseen| is_unseen[idx])
-            {
+            if self.is_unseen.as_ref().is_some_and(|is_unseen| is_unseen[idx]) {
                 unseen.add(*nats, bytes, example.num_targets());
             }
         }
@@ -287,10 +245,7 @@ mod tests {
     use super::*;
 
     fn pair() -> Pair {
-        Pair {
-            x: "a cat.".into(),
-            y: "a cat, 8k, sharp".into(),
-        }
+        Pair { x: "a cat.".into(), y: "a cat, 8k, sharp".into() }
     }
 
     #[test]
@@ -322,10 +277,7 @@ mod tests {
     #[test]
     fn a_target_of_the_training_text_is_not_unseen() {
         let text = ["A dog, 8K, sharp, soft".to_owned()];
-        let other = Pair {
-            x: "a cat".into(),
-            y: "a cat, 8k, moody".into(),
-        };
+        let other = Pair { x: "a cat".into(), y: "a cat, 8k, moody".into() };
         let targets = Targets::new(vec![pair(), other], Keep::Exact, &text);
         assert_eq!(targets.is_unseen, Some(vec![false, true]));
         let targets = Targets::new(vec![pair()], Keep::Free, &text);
