@@ -94,7 +94,7 @@ struct SearchArgs {
     #[arg(long, value_name = "G")]
     num_beam_groups: Option<usize>,
     /// What a group pays for a token that an earlier group chose at the same step
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     diversity_penalty: Option<f64>,
 }
 
@@ -131,6 +131,10 @@ struct ContentArgs {
     /// [default: the model's choice, exact for mini]
     #[arg(long, value_enum, value_name = "HOW")]
     keep: Option<KeepChoice>,
+    /// Push additions to fit the input: 1 not at all, 1.5 gently, 3 hard; doubles the work
+    /// [default: the model's choice, else 1]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    guidance: Option<f32>,
     /// Take out artists' names that the input does not have.
     #[arg(long)]
     no_artists: bool,
@@ -270,6 +274,7 @@ fn settings(args: &Args, prompter: &Prompter) -> Result<AdaptSettings> {
             KeepChoice::Exact => Keep::Exact,
             KeepChoice::Free => Keep::Free,
         }),
+        guidance_scale: content.guidance,
         filter: content.filter,
         no_artists: content.no_artists,
         vary_rows: sampling.vary_rows,

@@ -27,11 +27,25 @@ pub fn report(result: anyhow::Result<()>) -> ExitCode {
         eprintln!("interrupted; everything is saved");
         return ExitCode::from(signals::exit_code());
     }
-    eprintln!("error: {error:#}");
+    eprintln!("error: {}", message(&error));
     match error.downcast_ref::<UsageError>() {
         Some(_) => ExitCode::from(2),
         None => ExitCode::FAILURE,
     }
+}
+
+/// The chain of causes on one line. Some of the library's errors already say their cause, which is
+/// not said twice.
+fn message(error: &anyhow::Error) -> String {
+    let mut message = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if message.is_empty() {
+            message = cause;
+        } else if !message.ends_with(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    message
 }
 
 /// Whether whoever read our output has gone away, as `| head` does: no error.

@@ -4,6 +4,7 @@
 
 mod adapt;
 mod data;
+mod eval;
 mod exit;
 mod model;
 mod models;
@@ -32,6 +33,8 @@ enum Command {
     Data(data::Args),
     /// Train a prompter.
     Train(train::Args),
+    /// Measure how good a prompter is.
+    Eval(eval::Args),
     /// List, fetch, describe, convert and check models.
     Model(model::Args),
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Adapt(args) => adapt::run(args),
         Command::Data(args) => data::run(args),
         Command::Train(args) => train::run(args),
+        Command::Eval(args) => eval::run(args),
         Command::Model(args) => model::run(args),
     };
     exit::report(result)

@@ -7,6 +7,7 @@ pub mod checksums;
 pub mod data;
 pub mod decoding;
 pub mod error;
+pub mod eval;
 pub mod gpt2;
 pub mod hub;
 pub mod mini;

@@ -10,7 +10,9 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::decoding::{self, DecodingSettings, Finish, Hypothesis, RawDecodingSettings, sample_key};
+use crate::decoding::{
+    self, DecodingSettings, Finish, Guided, Hypothesis, RawDecodingSettings, sample_key,
+};
 use crate::error::{Error, Result};
 use crate::gpt2::{Gpt2, Gpt2Config, folder};
 use crate::model_source::ModelFiles;
@@ -39,8 +41,21 @@ pub struct ModelIdentity {
 #[derive(Debug, Clone, Default)]
 struct ModelDefaults {
     decoding: RawDecodingSettings,
-    keep: Option<Keep>,
+    ours: OurDefaults,
 }
+
+/// Our own part of `generation_config.json`, an object of its own beside transformers' keys:
+/// `"promptist": {"keep": "exact", "guidance_scale": 1.5, "neutral_input": "an image"}`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct OurDefaults {
+    keep: Option<Keep>,
+    guidance_scale: Option<f32>,
+    neutral_input: Option<String>,
+}
+
+/// The input that says nothing, where a model names no other.
+const NEUTRAL_INPUT: &str = "an image";
 
 /// How to adapt, beside the model.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +64,9 @@ pub struct AdaptRequest {
     pub decoding: RawDecodingSettings,
     /// What becomes of the user's words; the model's own choice if absent, else free.
     pub keep: Option<Keep>,
+    /// How hard additions are pushed to fit the input; the model's own choice if absent, else 1,
+    /// which is not at all. See [`Guided`].
+    pub guidance_scale: Option<f32>,
     /// Whether outputs pass the filter.
     pub filter: bool,
     /// Whether artists whom the input does not name are taken out of outputs.
@@ -65,6 +83,8 @@ pub struct AdaptSettings {
     pub decoding: DecodingSettings,
     /// What becomes of the user's words.
     pub keep: Keep,
+    /// How hard additions are pushed to fit the input; 1 is not at all.
+    pub guidance_scale: f32,
     /// Whether outputs pass the filter.
     pub filter: bool,
     /// Whether artists whom the input does not name are taken out.
@@ -159,9 +179,15 @@ impl Prompter {
     /// [`Error::Config`] naming the setting and the rule that it breaks.
     pub fn settings(&self, request: &AdaptRequest) -> Result<AdaptSettings> {
         let decoding = request.decoding.clone().or(self.defaults.decoding.clone()).resolve()?;
+        let ours = &self.defaults.ours;
+        let guidance_scale = request.guidance_scale.or(ours.guidance_scale).unwrap_or(1.0);
+        if !(0.0..=20.0).contains(&guidance_scale) {
+            return Err(Error::config("guidance_scale", format!("{guidance_scale} is not in 0..=20")));
+        }
         Ok(AdaptSettings {
             decoding,
-            keep: request.keep.or(self.defaults.keep).unwrap_or(Keep::Free),
+            keep: request.keep.or(ours.keep).unwrap_or_default(),
+            guidance_scale,
             filter: request.filter,
             no_artists: request.no_artists,
             vary_rows: request.vary_rows,
@@ -212,14 +238,11 @@ impl Prompter {
         if trimmed.is_empty() {
             return Err(Error::EmptyPrompt);
         }
-        let mut prompt_ids = self.tokenizer.encode(&template::prompt(trimmed))?;
         let kept = match settings.keep {
             Keep::Exact => Some(KeptWords::new(trimmed)),
             Keep::Free => None,
         };
-        if let Some(kept) = &kept {
-            prompt_ids.extend(self.tokenizer.encode(&template::answer(&kept.for_model))?);
-        }
+        let prompt_ids = self.prompt_ids(trimmed, kept.as_ref())?;
         let (max_new_tokens, n_positions) =
             (settings.decoding.max_new_tokens, self.model.config().n_positions);
         if prompt_ids.len() + max_new_tokens > n_positions {
@@ -238,11 +261,34 @@ impl Prompter {
         })
     }
 
+    /// The input under the template and, where they are kept, its words as the answer's beginning.
+    fn prompt_ids(&self, trimmed: &str, kept: Option<&KeptWords>) -> Result<Vec<u32>> {
+        let mut prompt_ids = self.tokenizer.encode(&template::prompt(trimmed))?;
+        if let Some(kept) = kept {
+            prompt_ids.extend(self.tokenizer.encode(&template::answer(&kept.for_model))?);
+        }
+        Ok(prompt_ids)
+    }
+
     fn decode(&self, rows: &[&Prepared], settings: &AdaptSettings) -> Result<Vec<Vec<Hypothesis>>> {
+        let neutral_input = self.defaults.ours.neutral_input.as_deref().unwrap_or(NEUTRAL_INPUT);
+        let neutral_kept = match settings.keep {
+            Keep::Exact => Some(KeptWords::new(neutral_input)),
+            Keep::Free => None,
+        };
+        let neutral_prompt = self.prompt_ids(neutral_input, neutral_kept.as_ref())?;
         let generate = |rows: &[&Prepared], decoding: &DecodingSettings| {
             let prompts: Vec<Vec<u32>> = rows.iter().map(|row| row.prompt_ids.clone()).collect();
             let keys: Vec<u64> = rows.iter().map(|row| sample_key(row.user_input.trim())).collect();
-            decoding::generate(&self.model, &prompts, decoding, &keys)
+            if settings.guidance_scale == 1.0 {
+                return decoding::generate(&self.model, &prompts, decoding, &keys);
+            }
+            let guided = Guided {
+                model: &self.model,
+                scale: settings.guidance_scale,
+                neutral_prompt: &neutral_prompt,
+            };
+            decoding::generate(&guided, &prompts, decoding, &keys)
         };
         if !(settings.vary_rows && settings.decoding.do_sample) {
             return generate(rows, &settings.decoding);
@@ -328,7 +374,7 @@ impl KeptWords {
 }
 
 impl ModelDefaults {
-    /// transformers' keys, and ours in an object of their own, `"promptist": {"keep": "exact"}`.
+    /// transformers' keys and ours.
     fn read(files: &ModelFiles) -> Result<Self> {
         const NAME: &str = "generation_config.json";
         let path = files.path(NAME);
@@ -336,22 +382,14 @@ impl ModelDefaults {
         let text = std::str::from_utf8(&bytes).map_err(|e| Error::file(&path, e.to_string()))?;
         let decoding = RawDecodingSettings::from_generation_config(&path, text)?;
 
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Ours {
-            keep: Option<Keep>,
-        }
         let json: Value =
             serde_json::from_str(text).map_err(|e| Error::file(&path, e.to_string()))?;
-        let keep = match json.get("promptist") {
-            Some(ours) => {
-                let ours: Ours = serde_json::from_value(ours.clone())
-                    .map_err(|e| Error::file(&path, format!("`promptist`: {e}")))?;
-                ours.keep
-            }
-            None => None,
+        let ours = match json.get("promptist") {
+            Some(ours) => serde_json::from_value(ours.clone())
+                .map_err(|e| Error::file(&path, format!("`promptist`: {e}")))?,
+            None => OurDefaults::default(),
         };
-        Ok(Self { decoding, keep })
+        Ok(Self { decoding, ours })
     }
 }
 

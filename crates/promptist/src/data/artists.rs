@@ -1,23 +1,28 @@
 //! Which artists a text names, so that a data set or a model can do without them.
 
-use super::lexicon::{self, Word, words};
+use super::lexicon::{Word, longest_artist, words};
 
 /// Whether a text credits or names an artist of the embedded list (`data/lists/artists.txt`).
 pub fn names_artist(text: &str) -> bool {
-    names(text, 1).next().is_some()
+    !names_by(text, 1, longest_artist).is_empty()
 }
 
 /// The artists that a text names, in order, as the list spells them: lower case, without accents.
 pub fn artists_named(text: &str) -> Vec<String> {
-    names(text, usize::MAX).collect()
+    names_by(text, usize::MAX, longest_artist)
 }
 
-fn names(text: &str, most: usize) -> impl Iterator<Item = String> {
+/// The first `most` names in a text; `longest` tells how many words a name takes at `words[0]`.
+pub(crate) fn names_by(
+    text: &str,
+    most: usize,
+    longest: impl Fn(&[Word]) -> Option<usize>,
+) -> Vec<String> {
     let words = words(text);
     let mut found = Vec::new();
     let mut at = 0;
     while at < words.len() && found.len() < most {
-        match lexicon::longest_artist(&words[at..]) {
+        match longest(&words[at..]) {
             Some(taken) if taken > 1 || credited(text, &words, at) => {
                 found.push(
                     words[at..at + taken]
@@ -31,7 +36,7 @@ fn names(text: &str, most: usize) -> impl Iterator<Item = String> {
             _ => at += 1,
         }
     }
-    found.into_iter()
+    found
 }
 
 /// A single word ("hopper", "raphael", "mucha") names an artist only where a credit stands: after "by",

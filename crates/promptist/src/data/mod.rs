@@ -8,7 +8,7 @@
 
 pub mod artists;
 pub mod degenerate;
-mod lexicon;
+pub(crate) mod lexicon;
 pub mod lines;
 pub mod main_content;
 pub mod near_duplicates;

@@ -12,6 +12,7 @@ mod beam;
 mod candidates;
 mod diverse_beam;
 mod early_stopping;
+mod guided;
 mod hypotheses;
 mod log_softmax;
 mod logits;
@@ -22,6 +23,7 @@ mod settings;
 mod warpers;
 
 pub use early_stopping::EarlyStopping;
+pub use guided::Guided;
 pub use hypotheses::{Finish, Hypothesis};
 pub use random::sample_key;
 pub use raw_settings::RawDecodingSettings;

@@ -10,6 +10,9 @@ use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
 use crate::weights::{TensorInfo, Weights, f32_to_bytes, gpt2_layout, write_safetensors};
 
+/// Files that go along with weights: name and content.
+pub type CompanionFiles = Vec<(String, Vec<u8>)>;
+
 /// What GPT2LMHeadModel's checkpoints put before every name.
 const PREFIX: &str = "transformer.";
 
@@ -63,7 +66,7 @@ pub fn save(model: &Gpt2, folder: &Path, files: &[(String, Vec<u8>)]) -> Result<
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn companion_files(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+pub fn companion_files(folder: &Path) -> Result<CompanionFiles> {
     const NAMES: [&str; 6] = [
         "tokenizer.json",
         "tokenizer_config.json",

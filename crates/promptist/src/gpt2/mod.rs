@@ -31,6 +31,9 @@ pub struct Gpt2 {
     ln_f: LayerNorm,
 }
 
+/// A parameter on the host: name, shape, row-major values.
+pub type NamedParameter = (String, Vec<usize>, Vec<f32>);
+
 /// Added to attention scores where a position must not look. Finite, so that a row of padding,
 /// which may look nowhere, gives numbers and not NaN; low enough that its softmax is exactly 0.
 const MASKED: f32 = -1e30;
@@ -111,8 +114,8 @@ impl Gpt2 {
     ///
     /// # Errors
     /// [`Error::Shape`] if the device does not give a tensor back.
-    pub fn to_parameters(&self) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>> {
-        struct Save(Vec<(String, Vec<usize>, Vec<f32>)>);
+    pub fn to_parameters(&self) -> Result<Vec<NamedParameter>> {
+        struct Save(Vec<NamedParameter>);
         impl ParameterMap for Save {
             fn map<const D: usize>(&mut self, name: &str, tensor: Tensor<D>) -> Result<Tensor<D>> {
                 let shape = tensor.dims().to_vec();

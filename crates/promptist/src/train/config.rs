@@ -258,3 +258,48 @@ impl TrainingConfig {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        SftConfig::from_toml(text).expect_err("impossible").to_string()
+    }
+
+    #[test]
+    fn the_committed_configs_parse_and_the_papers_are_the_defaults() {
+        let sft = SftConfig::from_toml(include_str!("../../../../configs/sft.toml")).expect("valid");
+        let stage = sft.sft.expect("an SFT stage");
+        assert_eq!(stage.training, TrainingConfig::default());
+        assert_eq!((stage.max_length, stage.keep), (max_length(), Keep::Free));
+        for text in [
+            include_str!("../../../../models/mini/language-model.toml"),
+            include_str!("../../../../models/mini/prompter.toml"),
+        ] {
+            let config = SftConfig::from_toml(text).expect("valid");
+            let again = SftConfig::from_toml(&config.to_toml().expect("has a TOML form"));
+            assert_eq!(again.expect("reads what it wrote"), config);
+        }
+    }
+
+    #[test]
+    fn unknown_keys_and_impossible_settings_are_named() {
+        let pairs = "[sft]\ntrain = \"a\"\nvalidation = \"b\"\n";
+        let with = |line: &str| format!("model = \"m\"\n{pairs}[sft.training]\n{line}\n");
+        assert!(refusal(&with("lr = 1.0")).contains("unknown field `lr`"));
+        assert!(refusal("modle = \"m\"").contains("unknown field `modle`"));
+        let cases = [
+            ("steps = 0", "sft.training.steps"),
+            ("batch_size = 0", "sft.training.batch_size"),
+            ("learning_rate = -1.0", "sft.training.learning_rate"),
+            ("adam_betas = [0.9, 1.0]", "sft.training.adam_betas"),
+            ("max_grad_norm = 0.0", "sft.training.max_grad_norm"),
+        ];
+        for (line, key) in cases {
+            assert!(refusal(&with(line)).contains(key), "{line}");
+        }
+        assert!(refusal(pairs).contains("give `model` or `[scratch]`"));
+        assert!(refusal("model = \"m\"").contains("give `[sft]`"));
+    }
+}

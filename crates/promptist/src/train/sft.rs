@@ -16,7 +16,8 @@ use serde_json::{Map, Value, json};
 use crate::atomic::write_atomic;
 use crate::data::lines;
 use crate::error::{Error, Result};
-use crate::gpt2::{Gpt2, folder};
+use crate::gpt2::folder::{self, CompanionFiles};
+use crate::gpt2::Gpt2;
 use crate::progress::Progress;
 use crate::tokenizer::{END_OF_TEXT, Tokenizer};
 use crate::train::adamw::{AdamW, AdamWConfig, Gradients};
@@ -172,7 +173,7 @@ fn is_occupied(folder: &Path) -> Result<bool> {
 }
 
 /// The model and tokenizer that training starts from, and the files that go along.
-fn start(config: &SftConfig, context: &RunContext) -> Result<(Gpt2, Tokenizer, Vec<(String, Vec<u8>)>)> {
+fn start(config: &SftConfig, context: &RunContext) -> Result<(Gpt2, Tokenizer, CompanionFiles)> {
     if let Some(scratch) = &config.scratch {
         let tokenizer = Tokenizer::open(&scratch.tokenizer)?;
         let gpt2 = scratch.gpt2(tokenizer.vocab_size(), tokenizer.eos_token_id());

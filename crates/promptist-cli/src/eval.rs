@@ -1,0 +1,98 @@
+//! `promptist eval`: how good a prompter is, in numbers that anyone can measure again.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use promptist::atomic::write_atomic;
+use promptist::eval::config::EvalConfig;
+use promptist::eval::markdown;
+use promptist::eval::run::{Evaluation, Findings};
+use promptist::prompter::Prompter;
+
+use crate::models::{self, DeviceChoice};
+use crate::progress::Bars;
+use crate::signals;
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  promptist eval --config configs/eval-mini.toml --out runs/eval-mini
+  promptist eval --config configs/eval-mini.toml --out runs/eval-mini --json | jq .checks
+
+Writes report.json (every number, with the model's hash and the settings), report.md (tables) and
+outputs.jsonl (every output with its own measures) to the folder --out, and prints the tables.
+PROMPTIST_DATA names a folder to read in the place of ../shared/data.")]
+pub struct Args {
+    /// What to measure on what, TOML; configs/eval-mini.toml explains every key.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The folder to write to; made if it is missing.
+    #[arg(long, value_name = "RUN")]
+    out: PathBuf,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let mut config = EvalConfig::read(&args.config)?;
+    if let Some(folder) = std::env::var_os("PROMPTIST_DATA").filter(|folder| !folder.is_empty()) {
+        config = config.with_data_folder(Path::new(&folder));
+    }
+    if args.out.join("report.json").exists() {
+        bail!(
+            "{}: holds a report already; name another folder",
+            args.out.display()
+        );
+    }
+    std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
+    let device = args.device.device();
+    let prompter = Prompter::open(&models::files(&config.model)?, &device)?;
+    let before_sft = match config
+        .likelihood
+        .as_ref()
+        .and_then(|part| part.before_sft.as_ref())
+    {
+        Some(model) => Some(Prompter::open(&models::files(model)?, &device)?),
+        None => None,
+    };
+    let stop = signals::stop_flag()?;
+    eprintln!("{}", config.to_toml()?);
+    let findings = Evaluation {
+        config: &config,
+        prompter: &prompter,
+        before_sft: before_sft.as_ref(),
+        progress: &Bars::default(),
+        stop: &stop,
+    }
+    .run()?;
+    let (json, markdown) = write(&args.out, &findings)?;
+    let mut stdout = std::io::stdout().lock();
+    match args.json {
+        true => writeln!(stdout, "{json}")?,
+        false => write!(stdout, "{markdown}")?,
+    }
+    Ok(())
+}
+
+/// Writes the run's files; `report.json` last, so that a folder with it is whole. Returns the report
+/// as one line of JSON and as Markdown.
+fn write(out: &Path, findings: &Findings) -> Result<(String, String)> {
+    write_atomic(out.join("outputs.jsonl"), |file| {
+        findings.rows.iter().try_for_each(|row| {
+            serde_json::to_writer(&mut *file, row)?;
+            file.write_all(b"\n")
+        })
+    })?;
+    let markdown = markdown::render(findings);
+    write_atomic(out.join("report.md"), |file| {
+        file.write_all(markdown.as_bytes())
+    })?;
+    let pretty = serde_json::to_vec_pretty(&findings.report)?;
+    write_atomic(out.join("report.json"), |file| file.write_all(&pretty))?;
+    Ok((serde_json::to_string(&findings.report)?, markdown))
+}

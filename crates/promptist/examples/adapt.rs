@@ -1,0 +1,27 @@
+//! The library in its smallest form: a prompter, an input, adapted prompts.
+//!
+//! ```sh
+//! cargo run --release --example adapt -- "a lighthouse at dusk"
+//! ```
+
+#![allow(clippy::print_stdout)]
+
+use burn::tensor::Device;
+use promptist::mini;
+use promptist::model_source::ModelFiles;
+use promptist::prompter::{AdaptRequest, Prompter};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let user_input = std::env::args().nth(1).unwrap_or_else(|| "a cat".to_owned());
+    let mini = mini::embedded().ok_or("built without the feature `embedded-model`")?;
+    let prompter = Prompter::open(&ModelFiles::Embedded(mini), &Device::flex())?;
+
+    let request = AdaptRequest { filter: true, ..AdaptRequest::default() };
+    let settings = prompter.settings(&request)?;
+    for adapted in prompter.adapt(&[user_input], &settings, 0) {
+        for output in adapted?.outputs {
+            println!("{}", output.text);
+        }
+    }
+    Ok(())
+}
