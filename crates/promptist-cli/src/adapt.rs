@@ -304,12 +304,7 @@ fn json_line(
 }
 
 /// A line an answer; on a terminal, with several inputs or answers, under what it answers.
-fn plain_lines(
-    row: &Row,
-    answer: &promptist::Result<Adapted>,
-    num_rows: usize,
-    is_terminal: bool,
-) -> String {
+fn plain_lines(row: &Row, answer: &promptist::Result<Adapted>, num_rows: usize, is_terminal: bool) -> String {
     // A line for a line: an input that failed leaves an empty one, so that files stay aligned.
     let Ok(adapted) = answer else { return "\n".into() };
     if !is_terminal {

@@ -176,9 +176,7 @@ fn run_pairs(args: PairsArgs) -> Result<()> {
             Late::Drop => LateContent::Drop,
         },
     };
-    config
-        .validate()
-        .map_err(|error| UsageError(error.to_string()))?;
+    config.validate().map_err(|error| UsageError(error.to_string()))?;
     let rephraser = match (&args.rephrase_url, &args.rephrase_model) {
         (Some(url), Some(model)) => Some(rephraser(url, model)?),
         _ => None,
@@ -195,11 +193,7 @@ fn run_pairs(args: PairsArgs) -> Result<()> {
 #[cfg(feature = "http")]
 fn rephraser(url: &str, model: &str) -> Result<Box<dyn Rephrase>> {
     use promptist::data::rephrase_http::RephraseOverHttp;
-    Ok(Box::new(RephraseOverHttp::new(
-        url,
-        model,
-        std::env::var("OPENAI_API_KEY").ok(),
-    )))
+    Ok(Box::new(RephraseOverHttp::new(url, model, std::env::var("OPENAI_API_KEY").ok())))
 }
 
 #[cfg(not(feature = "http"))]

@@ -44,19 +44,12 @@ pub fn run(args: Args) -> Result<()> {
         config = config.with_data_folder(Path::new(&folder));
     }
     if args.out.join("report.json").exists() {
-        bail!(
-            "{}: holds a report already; name another folder",
-            args.out.display()
-        );
+        bail!("{}: holds a report already; name another folder", args.out.display());
     }
     std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
     let device = args.device.device();
     let prompter = Prompter::open(&models::files(&config.model)?, &device)?;
-    let before_sft = match config
-        .likelihood
-        .as_ref()
-        .and_then(|part| part.before_sft.as_ref())
-    {
+    let before_sft = match config.likelihood.as_ref().and_then(|part| part.before_sft.as_ref()) {
         Some(model) => Some(Prompter::open(&models::files(model)?, &device)?),
         None => None,
     };
@@ -89,9 +82,7 @@ fn write(out: &Path, findings: &Findings) -> Result<(String, String)> {
         })
     })?;
     let markdown = markdown::render(findings);
-    write_atomic(out.join("report.md"), |file| {
-        file.write_all(markdown.as_bytes())
-    })?;
+    write_atomic(out.join("report.md"), |file| file.write_all(markdown.as_bytes()))?;
     let pretty = serde_json::to_vec_pretty(&findings.report)?;
     write_atomic(out.join("report.json"), |file| file.write_all(&pretty))?;
     Ok((serde_json::to_string(&findings.report)?, markdown))

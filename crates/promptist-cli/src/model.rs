@@ -181,7 +181,8 @@ fn print_info(out: &mut impl Write, info: &ModelInfo) -> io::Result<()> {
             config.n_layer, config.n_embd, config.n_head, config.n_positions, config.vocab_size
         ),
     )?;
-    let dtypes: Vec<String> = info.dtypes.iter().map(|(dtype, count)| format!("{dtype} ({count} tensors)")).collect();
+    let dtypes: Vec<String> =
+        info.dtypes.iter().map(|(dtype, count)| format!("{dtype} ({count} tensors)")).collect();
     row("dtype", &dtypes.join(", "))?;
     row("tokenizer", &format_args!("{}, {} entries", info.tokenizer.source, info.tokenizer.vocab_size))?;
     row("sha256", &info.sha256)?;
@@ -192,7 +193,8 @@ fn print_info(out: &mut impl Write, info: &ModelInfo) -> io::Result<()> {
 }
 
 fn convert(args: &ConvertArgs) -> Result<()> {
-    let settings = ConvertSettings { dtype: args.dtype.map(Dtype::from), max_shard_bytes: args.max_shard_size };
+    let settings =
+        ConvertSettings { dtype: args.dtype.map(Dtype::from), max_shard_bytes: args.max_shard_size };
     let files = models::files(&args.model)?;
     model_folder::convert(&files, &args.out, &settings, &Bars::default())
         .with_context(|| format!("converting {}", files.name()))?;

@@ -52,8 +52,12 @@ fn json_says_everything() {
     assert_eq!(row["settings"]["num_beams"], 3);
     assert_eq!(row["seed"], Value::Null);
     assert!(row["elapsed_ms"].as_f64().expect("a time") > 0.0);
-    let scores: Vec<f64> =
-        row["outputs"].as_array().expect("outputs").iter().map(|o| o["score"].as_f64().expect("a score")).collect();
+    let scores: Vec<f64> = row["outputs"]
+        .as_array()
+        .expect("outputs")
+        .iter()
+        .map(|o| o["score"].as_f64().expect("a score"))
+        .collect();
     assert!(scores.is_sorted_by(|a, b| a >= b), "best first: {scores:?}");
     for output in row["outputs"].as_array().expect("outputs") {
         assert!(output["finish"] == "eos" || output["finish"] == "length");
@@ -100,13 +104,16 @@ fn answers_do_not_depend_on_the_batch() {
 
 #[test]
 fn seeds_repeat_and_rows_vary_on_request() {
-    let args = ["adapt", "--json", "--sample", "--temperature", "1.5", "--seed", "7", "a cat", "a cat", "a cat"];
+    let args =
+        ["adapt", "--json", "--sample", "--temperature", "1.5", "--seed", "7", "a cat", "a cat", "a cat"];
     let same = json_lines(&run(&args));
     let varied = json_lines(&run(&[&args[..], &["--vary-rows"]].concat()));
     let texts = |rows: &[Value]| -> Vec<String> {
         rows.iter().map(|row| row["outputs"][0]["text"].to_string()).collect()
     };
-    let seeds = |rows: &[Value]| -> Vec<u64> { rows.iter().map(|row| row["seed"].as_u64().expect("a seed")).collect() };
+    let seeds = |rows: &[Value]| -> Vec<u64> {
+        rows.iter().map(|row| row["seed"].as_u64().expect("a seed")).collect()
+    };
     assert_eq!(seeds(&same), [7, 7, 7]);
     assert_eq!(seeds(&varied), [7, 8, 9]);
     assert!(texts(&same).windows(2).all(|pair| pair[0] == pair[1]));
@@ -121,7 +128,8 @@ fn inputs_come_from_jsonl_and_stdin_and_go_to_a_file() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let input = write(folder.path(), "in.jsonl", b"{\"caption\": \"a red barn\"}\n");
     let out = folder.path().join("out.txt");
-    let output = run(&["adapt", "--input", &input, "--field", "caption", "--output", out.to_str().expect("UTF-8")]);
+    let output =
+        run(&["adapt", "--input", &input, "--field", "caption", "--output", out.to_str().expect("UTF-8")]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(text(&output.stdout), "");
     assert!(std::fs::read_to_string(&out).expect("written").starts_with("a red barn, "));
@@ -147,7 +155,11 @@ fn bad_files_and_flags_are_named() {
     let cases: [(&[&str], i32, &str); 14] = [
         (&["adapt"], 2, "give a TEXT or --input FILE"),
         (&["adapt", "a", "--input", "b.txt"], 2, "cannot be used with"),
-        (&["adapt", "a", "--num-beams", "6", "--num-beam-groups", "4", "--diversity-penalty", "1"], 2, "num_beam_groups"),
+        (
+            &["adapt", "a", "--num-beams", "6", "--num-beam-groups", "4", "--diversity-penalty", "1"],
+            2,
+            "num_beam_groups",
+        ),
         (&["adapt", "a", "-n", "9", "--num-beams", "4"], 2, "num_return_sequences"),
         (&["adapt", "a", "--sample", "--temperature", "0"], 2, "temperature"),
         (&["adapt", "a", "--guidance", "-3"], 2, "guidance"),

@@ -18,11 +18,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tiny_run::{Outcome, Steps, latest_checkpoint, write_inputs};
 
-const STEPS: Steps = Steps {
-    language_model: 30,
-    sft: 30,
-    checkpoint_every: 4,
-};
+const STEPS: Steps = Steps { language_model: 30, sft: 30, checkpoint_every: 4 };
 
 /// Inputs, config and an uninterrupted run, made once for all tests.
 struct Reference {
@@ -39,20 +35,12 @@ static REFERENCE: LazyLock<Reference> = LazyLock::new(|| {
     assert!(output.status.success(), "{}", stderr(&output));
     let outcome = Outcome::read(&run);
     assert_eq!(outcome.rows() as u64, STEPS.language_model + STEPS.sft);
-    Reference {
-        outcome,
-        config,
-        _folder: folder,
-    }
+    Reference { outcome, config, _folder: folder }
 });
 
 fn command(config: &Path, run: &Path, resume: bool) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_promptist"));
-    command
-        .args(["train", "sft", "--config"])
-        .arg(config)
-        .arg("--out")
-        .arg(run);
+    command.args(["train", "sft", "--config"]).arg(config).arg("--out").arg(run);
     if resume {
         command.arg("--resume");
     }
@@ -63,19 +51,13 @@ fn command(config: &Path, run: &Path, resume: bool) -> Command {
 /// A training process of the reference's config, its output thrown away.
 fn start(run: &Path, resume: bool) -> Child {
     let mut command = command(&REFERENCE.config, run, resume);
-    command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("starts")
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts")
 }
 
 /// Resumes `run` to its end and compares it with the reference.
 #[track_caller]
 fn finish(run: &Path, what: &str) {
-    let output = command(&REFERENCE.config, run, true)
-        .output()
-        .expect("starts");
+    let output = command(&REFERENCE.config, run, true).output().expect("starts");
     assert!(output.status.success(), "{what}: {}", stderr(&output));
     Outcome::read(run).assert_same(&REFERENCE.outcome, what);
 }
@@ -95,10 +77,7 @@ fn wait_until(child: &mut Child, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(120);
     while !condition() {
         let status = child.try_wait().expect("a child");
-        assert!(
-            status.is_none() && Instant::now() < deadline,
-            "the run ended first: {status:?}"
-        );
+        assert!(status.is_none() && Instant::now() < deadline, "the run ended first: {status:?}");
         sleep(Duration::from_millis(1));
     }
 }
@@ -117,9 +96,7 @@ fn a_run_killed_at_five_moments_and_resumed_equals_an_uninterrupted_one() {
     // A linear congruential generator. All moments leave a fast machine a third of the run to go.
     let mut state = 2026_u64;
     let mut draw = |below: u64| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
     for kill in 0..5 {
@@ -130,11 +107,7 @@ fn a_run_killed_at_five_moments_and_resumed_equals_an_uninterrupted_one() {
         sleep(pause);
         child.kill().expect("a child");
         let status = child.wait().expect("a child");
-        assert_eq!(
-            status.signal(),
-            Some(9),
-            "kill {kill} came too late: {status}"
-        );
+        assert_eq!(status.signal(), Some(9), "kill {kill} came too late: {status}");
         println!("killed after {after_rows} rows and {pause:?}");
     }
     finish(&run, "five kills");
@@ -144,9 +117,7 @@ fn a_run_killed_at_five_moments_and_resumed_equals_an_uninterrupted_one() {
 fn sigint_and_sigterm_save_and_exit_with_their_codes() {
     let folder = TempDir::new().expect("a temporary folder");
     let run = folder.path().join("run");
-    for (idx, (name, code, after_rows)) in
-        [("INT", 130, 5), ("TERM", 143, 25)].into_iter().enumerate()
-    {
+    for (idx, (name, code, after_rows)) in [("INT", 130, 5), ("TERM", 143, 25)].into_iter().enumerate() {
         let mut child = start(&run, idx > 0);
         wait_until(&mut child, || rows(&run) >= after_rows);
         signal(&child, name);
@@ -154,11 +125,7 @@ fn sigint_and_sigterm_save_and_exit_with_their_codes() {
         assert_eq!(status.code(), Some(code), "{status}");
         // Everything is saved: the last row of the metrics is the checkpoint's step.
         let checkpoint = latest_checkpoint(&run);
-        assert!(
-            checkpoint.ends_with(format!("step-{}", rows(&run))),
-            "{}",
-            checkpoint.display()
-        );
+        assert!(checkpoint.ends_with(format!("step-{}", rows(&run))), "{}", checkpoint.display());
     }
     finish(&run, "two signals");
 }
@@ -176,50 +143,24 @@ fn a_full_disk_leaves_the_last_checkpoint_whole() {
     let latest = latest_checkpoint(&run);
     let size = |name: &str| fs::metadata(latest.join(name)).expect("a checkpoint").len();
     let limit = size("model.safetensors") + 4096;
-    assert!(
-        size("optimizer.safetensors") > limit,
-        "the limit would not be met"
-    );
+    assert!(size("optimizer.safetensors") > limit, "the limit would not be met");
 
     let limited = command(&REFERENCE.config, &run, true);
     let mut shell = Command::new("sh");
     // POSIX counts in blocks of 512 bytes; 25 is SIGXFSZ.
     let script = format!("ulimit -f {}; trap '' 25; exec \"$@\"", limit.div_ceil(512));
-    shell
-        .args(["-c", &script, "sh"])
-        .arg(limited.get_program())
-        .args(limited.get_args());
-    let output = shell
-        .stdin(Stdio::null())
-        .output()
-        .expect("sh is everywhere");
+    shell.args(["-c", &script, "sh"]).arg(limited.get_program()).args(limited.get_args());
+    let output = shell.stdin(Stdio::null()).output().expect("sh is everywhere");
     let message = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{message}");
     let line = message.lines().last().unwrap_or_default();
-    assert!(
-        line.contains("optimizer.safetensors: File too large"),
-        "{line}"
-    );
+    assert!(line.contains("optimizer.safetensors: File too large"), "{line}");
 
-    assert_eq!(
-        latest_checkpoint(&run),
-        latest,
-        "the last checkpoint is still the last"
-    );
+    assert_eq!(latest_checkpoint(&run), latest, "the last checkpoint is still the last");
     let leftovers = fs::read_dir(run.join("checkpoints")).expect("a folder");
-    let names: Vec<String> = leftovers
-        .map(|entry| {
-            entry
-                .expect("readable")
-                .file_name()
-                .to_string_lossy()
-                .into_owned()
-        })
-        .collect();
-    assert!(
-        !names.iter().any(|name| name.ends_with(".tmp")),
-        "its space is given back: {names:?}"
-    );
+    let names: Vec<String> =
+        leftovers.map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned()).collect();
+    assert!(!names.iter().any(|name| name.ends_with(".tmp")), "its space is given back: {names:?}");
     finish(&run, "a full disk");
 }
 
@@ -238,20 +179,11 @@ fn an_existing_run_is_an_error_without_resume_and_a_missing_config_names_its_pat
         let output = command.output().expect("starts");
         let message = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{message}");
-        assert!(
-            message
-                .lines()
-                .last()
-                .is_some_and(|line| line.contains(expected)),
-            "{message}"
-        );
+        assert!(message.lines().last().is_some_and(|line| line.contains(expected)), "{message}");
     };
     check(command(&REFERENCE.config, &run, false), "is a run already");
     let another = folder.path().join("another.toml");
     fs::write(&another, config.replace("seed = 7", "seed = 8")).expect("writable");
     check(command(&another, &run, true), "another config");
-    check(
-        command(&folder.path().join("absent.toml"), &run, true),
-        "absent.toml",
-    );
+    check(command(&folder.path().join("absent.toml"), &run, true), "absent.toml");
 }

@@ -40,9 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (t, v) = (ids.len(), model.config().vocab_size);
     let input_ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, t]), &device);
     let logits = model.head(model.forward(input_ids).squeeze_dim::<2>(0));
-    let logits = logits
-        .try_into_vec_as::<f32>()
-        .map_err(|e| format!("{e:?}"))?;
+    let logits = logits.try_into_vec_as::<f32>().map_err(|e| format!("{e:?}"))?;
     let mut infos = ["input_ids", "logits"].map(|name| TensorInfo::f32(name, [t, v]));
     (infos[0].dtype, infos[0].shape) = (Dtype::I64, vec![t]);
     let about = BTreeMap::from([("text".to_owned(), TEXT.to_owned())]);

@@ -24,27 +24,19 @@ pub fn write_atomic<T>(
     let path = path.as_ref();
     replace(path, write).map_err(|source| match source.downcast::<Error>() {
         Ok(error) => error,
-        Err(source) => Error::Io {
-            path: path.to_owned(),
-            source,
-        },
+        Err(source) => Error::Io { path: path.to_owned(), source },
     })
 }
 
 /// Flushes a folder, so that a rename inside it survives a power cut. Nothing to do on Windows,
 /// where folders cannot be opened for that.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(folder)?.sync_all()
-    } else {
-        Ok(())
-    }
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 fn replace<T>(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<T>) -> io::Result<T> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
+    let name =
+        path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -58,9 +50,7 @@ fn replace<T>(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<T>) 
 
     let mut writer = BufWriter::with_capacity(1 << 16, builder.tempfile_in(folder)?);
     let value = write(&mut writer)?;
-    let file = writer
-        .into_inner()
-        .map_err(io::IntoInnerError::into_error)?;
+    let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     sync_folder(folder)?;
@@ -79,10 +69,7 @@ mod tests {
         let path = folder.path().join("metrics.json");
         write_atomic(&path, |w| w.write_all(b"old")).unwrap();
         let n = write_atomic(&path, |w| w.write_all(b"new").map(|()| 3)).unwrap();
-        assert_eq!(
-            (n, fs::read(&path).unwrap().as_slice()),
-            (3, b"new".as_slice())
-        );
+        assert_eq!((n, fs::read(&path).unwrap().as_slice()), (3, b"new".as_slice()));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
@@ -93,16 +80,10 @@ mod tests {
         write_atomic(&path, |w| w.write_all(b"old")).unwrap();
         let error = write_atomic(&path, |w| {
             w.write_all(&[0; 100_000])?;
-            Err::<(), _>(io::Error::new(
-                io::ErrorKind::StorageFull,
-                "no space left on device",
-            ))
+            Err::<(), _>(io::Error::new(io::ErrorKind::StorageFull, "no space left on device"))
         })
         .unwrap_err();
-        assert!(
-            error.to_string().contains("metrics.json: no space left"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("metrics.json: no space left"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
@@ -110,9 +91,8 @@ mod tests {
     #[test]
     fn an_error_of_the_library_comes_out_as_itself() {
         let folder = tempfile::tempdir().unwrap();
-        let error = write_atomic(folder.path().join("x"), |_| {
-            Err::<(), _>(io::Error::other(Error::EmptyPrompt))
-        });
+        let error =
+            write_atomic(folder.path().join("x"), |_| Err::<(), _>(io::Error::other(Error::EmptyPrompt)));
         assert!(matches!(error, Err(Error::EmptyPrompt)));
     }
 
@@ -121,10 +101,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("absent/x.json");
         let error = write_atomic(&path, |w| w.write_all(b"x")).unwrap_err();
-        assert!(
-            matches!(&error, Error::Io { path: p, .. } if *p == path),
-            "{error}"
-        );
+        assert!(matches!(&error, Error::Io { path: p, .. } if *p == path), "{error}");
     }
 
     #[cfg(unix)]

@@ -66,7 +66,9 @@ pub fn changed_files(folder: &Path) -> Result<Vec<Error>> {
         let file = folder.join(name);
         match sha256_of(&file) {
             Ok(found) if found == expected => {}
-            Ok(found) => changed.push(Error::file(&file, format!("expected SHA-256 {expected}, found {found}"))),
+            Ok(found) => {
+                changed.push(Error::file(&file, format!("expected SHA-256 {expected}, found {found}")))
+            }
             Err(error) => changed.push(error),
         }
     }

@@ -115,26 +115,16 @@ impl Error {
 
     /// A [`Error::File`].
     pub fn file(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
-        Self::File {
-            path: path.as_ref().to_owned(),
-            reason: reason.into(),
-        }
+        Self::File { path: path.as_ref().to_owned(), reason: reason.into() }
     }
 
     /// A [`Error::Line`].
     pub fn line(path: impl AsRef<Path>, line: usize, reason: impl Into<String>) -> Self {
-        Self::Line {
-            path: path.as_ref().to_owned(),
-            line,
-            reason: reason.into(),
-        }
+        Self::Line { path: path.as_ref().to_owned(), line, reason: reason.into() }
     }
 
     /// A [`Error::Config`].
     pub fn config(key: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Config {
-            key: key.into(),
-            reason: reason.into(),
-        }
+        Self::Config { key: key.into(), reason: reason.into() }
     }
 }

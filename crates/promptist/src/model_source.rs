@@ -96,21 +96,15 @@ impl ModelSource {
             Self::Mini => mini.map(ModelFiles::Embedded).ok_or_else(|| {
                 Error::config(
                     "model",
-                    format!(
-                        "`{MINI}` is not in this program: it was built without `embedded-model`"
-                    ),
+                    format!("`{MINI}` is not in this program: it was built without `embedded-model`"),
                 )
             }),
             Self::Folder(path) => Ok(ModelFiles::folder(path)),
             Self::Hub(id) => match hub::snapshot(hub, id, progress) {
-                Ok(path) => Ok(ModelFiles::Folder {
-                    name: id.to_string(),
-                    path,
-                }),
-                Err(Error::Hub { url, reason }) => Err(Error::Hub {
-                    url,
-                    reason: format!("{reason} (there is no folder `{id}` either)"),
-                }),
+                Ok(path) => Ok(ModelFiles::Folder { name: id.to_string(), path }),
+                Err(Error::Hub { url, reason }) => {
+                    Err(Error::Hub { url, reason: format!("{reason} (there is no folder `{id}` either)") })
+                }
                 Err(error) => Err(error),
             },
         }
@@ -131,10 +125,7 @@ impl ModelFiles {
     /// The files of a model folder.
     pub fn folder(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
-        Self::Folder {
-            name: path.display().to_string(),
-            path,
-        }
+        Self::Folder { name: path.display().to_string(), path }
     }
 
     /// What the user called the model.
@@ -168,10 +159,7 @@ impl ModelFiles {
     /// [`Error::File`] if it is missing or beyond all proportion, [`Error::Io`] if it cannot be read.
     pub fn read(&self, file: &str) -> Result<Cow<'static, [u8]>> {
         self.read_optional(file)?.ok_or_else(|| {
-            Error::file(
-                self.path(file),
-                "expected this file in the model folder, found nothing",
-            )
+            Error::file(self.path(file), "expected this file in the model folder, found nothing")
         })
     }
 
@@ -193,13 +181,8 @@ impl ModelFiles {
     pub fn weights(&self) -> Result<Weights> {
         match self {
             Self::Embedded(model) => match self.embedded("model.safetensors") {
-                Some(bytes) => {
-                    Weights::from_static(&format!("{}/model.safetensors", model.name), bytes)
-                }
-                None => Err(Error::file(
-                    model.name,
-                    "the embedded model has no model.safetensors",
-                )),
+                Some(bytes) => Weights::from_static(&format!("{}/model.safetensors", model.name), bytes),
+                None => Err(Error::file(model.name, "the embedded model has no model.safetensors")),
             },
             Self::Folder { path, .. } => Weights::open(path),
         }
@@ -207,11 +190,9 @@ impl ModelFiles {
 
     fn embedded(&self, file: &str) -> Option<&'static [u8]> {
         match self {
-            Self::Embedded(model) => model
-                .files
-                .iter()
-                .find(|(name, _)| *name == file)
-                .map(|&(_, bytes)| bytes),
+            Self::Embedded(model) => {
+                model.files.iter().find(|(name, _)| *name == file).map(|&(_, bytes)| bytes)
+            }
             Self::Folder { .. } => None,
         }
     }
@@ -223,21 +204,13 @@ fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>> {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => {
-            return Err(Error::Io {
-                path: path.to_owned(),
-                source,
-            });
+            return Err(Error::Io { path: path.to_owned(), source });
         }
     };
     let mut bytes = Vec::new();
-    file.take(MAX_SIDE_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(Error::io(path))?;
+    file.take(MAX_SIDE_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
     if bytes.len() as u64 > MAX_SIDE_FILE_BYTES {
-        return Err(Error::file(
-            path,
-            format!("expected at most {MAX_SIDE_FILE_BYTES} bytes"),
-        ));
+        return Err(Error::file(path, format!("expected at most {MAX_SIDE_FILE_BYTES} bytes")));
     }
     Ok(Some(bytes))
 }
@@ -259,21 +232,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_str().unwrap();
         assert_eq!(ModelSource::parse("mini").unwrap(), ModelSource::Mini);
-        assert_eq!(
-            ModelSource::parse(path).unwrap(),
-            ModelSource::Folder(folder.path().to_owned())
-        );
+        assert_eq!(ModelSource::parse(path).unwrap(), ModelSource::Folder(folder.path().to_owned()));
         // The crate's own folder is where tests run, and `src` is in it.
-        assert_eq!(
-            ModelSource::parse("src").unwrap(),
-            ModelSource::Folder("src".into())
-        );
-        for text in [
-            "microsoft/Promptist",
-            "microsoft/Promptist@refs/pr/1",
-            "gpt2",
-            "a/b@v1.0",
-        ] {
+        assert_eq!(ModelSource::parse("src").unwrap(), ModelSource::Folder("src".into()));
+        for text in ["microsoft/Promptist", "microsoft/Promptist@refs/pr/1", "gpt2", "a/b@v1.0"] {
             let source = ModelSource::parse(text).unwrap();
             assert!(matches!(source, ModelSource::Hub(_)), "{text}");
             assert_eq!(source.to_string(), text);
@@ -295,10 +257,7 @@ mod tests {
             "~/model",
             "a//b",
         ] {
-            check_refused(
-                text,
-                "is neither `mini`, nor a folder that exists, nor a Hub id",
-            );
+            check_refused(text, "is neither `mini`, nor a folder that exists, nor a Hub id");
         }
         check_refused("src/lib.rs", "is a file");
     }
@@ -306,42 +265,25 @@ mod tests {
     #[test]
     fn an_unreachable_model_says_that_the_folder_was_looked_for_too() {
         let cache = tempfile::tempdir().unwrap();
-        let hub = HubConfig {
-            offline: true,
-            ..HubConfig::new(cache.path())
-        };
+        let hub = HubConfig { offline: true, ..HubConfig::new(cache.path()) };
         let source = ModelSource::parse("nobody/absent").unwrap();
-        let error = source
-            .resolve(None, &hub, &NoProgress)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.starts_with("https://huggingface.co/nobody/absent: offline"),
-            "{error}"
-        );
+        let error = source.resolve(None, &hub, &NoProgress).unwrap_err().to_string();
+        assert!(error.starts_with("https://huggingface.co/nobody/absent: offline"), "{error}");
         assert!(error.contains("no folder `nobody/absent`"), "{error}");
     }
 
     #[test]
     fn embedded_files_read_like_those_of_a_folder() {
-        static MODEL: EmbeddedModel = EmbeddedModel {
-            name: "mini",
-            files: &[("config.json", b"{}")],
-        };
+        static MODEL: EmbeddedModel = EmbeddedModel { name: "mini", files: &[("config.json", b"{}")] };
         let hub = HubConfig::new("unused");
-        let files = ModelSource::Mini
-            .resolve(Some(&MODEL), &hub, &NoProgress)
-            .unwrap();
+        let files = ModelSource::Mini.resolve(Some(&MODEL), &hub, &NoProgress).unwrap();
         assert_eq!(files.read("config.json").unwrap(), b"{}".as_slice());
         assert!(files.read_optional("merges.txt").unwrap().is_none());
         let error = files.read("merges.txt").unwrap_err().to_string();
         assert!(error.contains("merges.txt: expected this file"), "{error}");
         assert!(files.weights().is_err());
 
-        let error = ModelSource::Mini
-            .resolve(None, &hub, &NoProgress)
-            .unwrap_err()
-            .to_string();
+        let error = ModelSource::Mini.resolve(None, &hub, &NoProgress).unwrap_err().to_string();
         assert!(error.contains("embedded-model"), "{error}");
     }
 
@@ -352,14 +294,8 @@ mod tests {
         let files = ModelFiles::folder(folder.path());
         assert_eq!(files.read("config.json").unwrap(), b"{}".as_slice());
         let error = files.read("tokenizer.json").unwrap_err().to_string();
-        assert!(
-            error.contains("tokenizer.json: expected this file"),
-            "{error}"
-        );
+        assert!(error.contains("tokenizer.json: expected this file"), "{error}");
         let error = files.weights().unwrap_err().to_string();
-        assert!(
-            error.contains("no weights found: expected one of model.safetensors"),
-            "{error}"
-        );
+        assert!(error.contains("no weights found: expected one of model.safetensors"), "{error}");
     }
 }

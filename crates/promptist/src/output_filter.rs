@@ -105,9 +105,9 @@ fn phrases(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn is_balanced(phrase: &str) -> bool {
-    [('(', ')'), ('[', ']'), ('{', '}')].into_iter().all(|(open, close)| {
-        phrase.matches(open).count() == phrase.matches(close).count()
-    })
+    [('(', ')'), ('[', ']'), ('{', '}')]
+        .into_iter()
+        .all(|(open, close)| phrase.matches(open).count() == phrase.matches(close).count())
 }
 
 #[cfg(test)]

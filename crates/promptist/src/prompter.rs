@@ -10,9 +10,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::decoding::{
-    self, DecodingSettings, Finish, Guided, Hypothesis, RawDecodingSettings, sample_key,
-};
+use crate::decoding::{self, DecodingSettings, Finish, Guided, Hypothesis, RawDecodingSettings, sample_key};
 use crate::error::{Error, Result};
 use crate::gpt2::{Gpt2, Gpt2Config, folder};
 use crate::model_source::ModelFiles;
@@ -130,9 +128,10 @@ impl Prompter {
     pub fn open(files: &ModelFiles, device: &Device) -> Result<Self> {
         let config_path = files.path("config.json");
         let config = files.read("config.json")?;
-        let config = std::str::from_utf8(&config)
-            .map_err(|e| Error::file(&config_path, e.to_string()))
-            .and_then(|text| Gpt2Config::from_json(text).map_err(|e| Error::file(&config_path, e.to_string())))?;
+        let config =
+            std::str::from_utf8(&config).map_err(|e| Error::file(&config_path, e.to_string())).and_then(
+                |text| Gpt2Config::from_json(text).map_err(|e| Error::file(&config_path, e.to_string())),
+            )?;
         let weights = files.weights()?;
         let model = folder::from_weights(&config, &weights, device)?;
         let tokenizer = match files {
@@ -382,8 +381,7 @@ impl ModelDefaults {
         let text = std::str::from_utf8(&bytes).map_err(|e| Error::file(&path, e.to_string()))?;
         let decoding = RawDecodingSettings::from_generation_config(&path, text)?;
 
-        let json: Value =
-            serde_json::from_str(text).map_err(|e| Error::file(&path, e.to_string()))?;
+        let json: Value = serde_json::from_str(text).map_err(|e| Error::file(&path, e.to_string()))?;
         let ours = match json.get("promptist") {
             Some(ours) => serde_json::from_value(ours.clone())
                 .map_err(|e| Error::file(&path, format!("`promptist`: {e}")))?,

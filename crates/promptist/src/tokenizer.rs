@@ -89,9 +89,7 @@ impl Tokenizer {
 
     fn from_files(mut inner: tokenizers::Tokenizer) -> Result<Self> {
         if inner.token_to_id(END_OF_TEXT).is_some() {
-            inner
-                .add_special_tokens([AddedToken::from(END_OF_TEXT, true)])
-                .map_err(error)?;
+            inner.add_special_tokens([AddedToken::from(END_OF_TEXT, true)]).map_err(error)?;
         }
         inner.set_encode_special_tokens(true);
         // Padding and truncation are ours to do; a file may ask for both.
@@ -137,9 +135,7 @@ impl Tokenizer {
         }
         match &self.bpe {
             Bpe::Gpt2(bpe) => Ok(bpe.encode_ordinary(text)),
-            Bpe::Files(inner) => {
-                Ok(inner.encode_fast(text, false).map_err(error)?.get_ids().to_vec())
-            }
+            Bpe::Files(inner) => Ok(inner.encode_fast(text, false).map_err(error)?.get_ids().to_vec()),
         }
     }
 

@@ -26,7 +26,8 @@ fn check_equal(name: &str, truth: &str) {
         let shape = truth.shape(tensor).unwrap();
         let found = format!("{prefix}{}", tensor.strip_prefix("transformer.").unwrap());
         let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
-        let (expected, found) = (truth.get_f32(tensor, shape).unwrap(), weights.get_f32(&found, shape).unwrap());
+        let (expected, found) =
+            (truth.get_f32(tensor, shape).unwrap(), weights.get_f32(&found, shape).unwrap());
         assert_eq!(bits(found), bits(expected), "{name}: {tensor}");
     }
     let is_weight = |tensor: &&str| !gpt2_layout::is_buffer(tensor) && *tensor != "lm_head.weight";

@@ -23,13 +23,7 @@ const TOLERANCE: f32 = 1e-5;
 
 /// A model of random shape and weights large enough that attention and order matter.
 fn any_model() -> impl Strategy<Value = Gpt2> {
-    let shape = (
-        1..4_usize,
-        1..4_usize,
-        1..5_usize,
-        any::<bool>(),
-        any::<u64>(),
-    );
+    let shape = (1..4_usize, 1..4_usize, 1..5_usize, any::<bool>(), any::<u64>());
     shape.prop_map(|(n_layer, n_head, head_dim, by_layer, seed)| {
         let config = Gpt2Config {
             vocab_size: VOCAB_SIZE as usize,
@@ -156,33 +150,15 @@ fn a_full_context_and_tokens_for_other_rows_are_errors() {
     let model = Gpt2::random(&config, 1, &Device::flex()).expect("a possible shape");
     let prompts = [vec![1, 2, 3], vec![4]];
     let too_long = model.prefill(&prompts, 2).map(drop);
-    assert!(matches!(
-        too_long,
-        Err(Error::PromptTooLong {
-            prompt_tokens: 3,
-            ..
-        })
-    ));
-    assert!(matches!(
-        model.prefill(&[vec![]], 1).map(drop),
-        Err(Error::EmptyPrompt)
-    ));
-    assert!(matches!(
-        model.prefill(&[vec![VOCAB_SIZE]], 1).map(drop),
-        Err(Error::Tokenizer(_))
-    ));
+    assert!(matches!(too_long, Err(Error::PromptTooLong { prompt_tokens: 3, .. })));
+    assert!(matches!(model.prefill(&[vec![]], 1).map(drop), Err(Error::EmptyPrompt)));
+    assert!(matches!(model.prefill(&[vec![VOCAB_SIZE]], 1).map(drop), Err(Error::Tokenizer(_))));
 
     let (mut cache, _) = model.prefill(&prompts, 1).expect("fits");
     assert!(matches!(model.step(&mut cache, &[1]), Err(Error::Shape(_))));
-    assert!(matches!(
-        model.reorder(&mut cache, &[0, 2]),
-        Err(Error::Shape(_))
-    ));
+    assert!(matches!(model.reorder(&mut cache, &[0, 2]), Err(Error::Shape(_))));
     model.step(&mut cache, &[1, 1]).expect("the last position");
-    assert!(matches!(
-        model.step(&mut cache, &[1, 1]),
-        Err(Error::Shape(_))
-    ));
+    assert!(matches!(model.step(&mut cache, &[1, 1]), Err(Error::Shape(_))));
 }
 
 #[test]
@@ -209,9 +185,7 @@ fn a_walk_over_the_parameters_meets_each_once_by_its_checkpoint_name() {
     };
     let model = Gpt2::random(&config, 1, &Device::flex()).expect("a possible shape");
     let mut names = Names(Vec::new());
-    model
-        .visit_parameters(&mut names)
-        .expect("no error of its own");
+    model.visit_parameters(&mut names).expect("no error of its own");
     let shape = promptist::weights::gpt2_layout::Gpt2Shape {
         vocab_size: 5,
         n_positions: 4,
@@ -219,15 +193,8 @@ fn a_walk_over_the_parameters_meets_each_once_by_its_checkpoint_name() {
         n_inner: 16,
         n_layer: 2,
     };
-    let expected =
-        promptist::weights::gpt2_layout::expected_tensors(&shape).expect("a possible shape");
-    assert_eq!(
-        names.0,
-        expected
-            .iter()
-            .map(|(name, _)| name.clone())
-            .collect::<Vec<_>>()
-    );
+    let expected = promptist::weights::gpt2_layout::expected_tensors(&shape).expect("a possible shape");
+    assert_eq!(names.0, expected.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>());
     assert_eq!(model.parameter_shapes().expect("shapes"), expected);
 }
 
@@ -247,17 +214,12 @@ fn check(model: &Gpt2, sequences: &[Vec<u32>], logits: &[f32]) -> Result<(), Tes
 fn bits(model: &Gpt2) -> Vec<(String, Vec<u32>)> {
     let parameters = model.to_parameters().expect("readable").into_iter();
     let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
-    parameters
-        .map(|(name, _, values)| (name, bits(values)))
-        .collect()
+    parameters.map(|(name, _, values)| (name, bits(values))).collect()
 }
 
 fn moments(optimizer: &AdamW) -> Vec<(String, Vec<u32>)> {
     let bits = |tensor: &burn::tensor::Tensor<1>| -> Vec<u32> {
-        common::floats(tensor.clone())
-            .into_iter()
-            .map(f32::to_bits)
-            .collect()
+        common::floats(tensor.clone()).into_iter().map(f32::to_bits).collect()
     };
     let both = |(name, (m, v)): (&String, &_)| (name.clone(), [bits(m), bits(v)].concat());
     optimizer.moments.iter().map(both).collect()

@@ -17,23 +17,17 @@ struct Label {
 
 /// Letters and digits only: what is left when spelling and punctuation are set aside.
 fn letters(text: &str) -> String {
-    text.chars()
-        .filter(|c| c.is_alphanumeric())
-        .flat_map(char::to_lowercase)
-        .collect()
+    text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 /// The share of labels that the parser meets exactly; prints the others.
 fn accuracy(name: &str, labels: &str) -> f64 {
-    let labels: Vec<Label> = labels
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("a label a line"))
-        .collect();
+    let labels: Vec<Label> =
+        labels.lines().map(|line| serde_json::from_str(line).expect("a label a line")).collect();
     let mut right = 0;
     for label in &labels {
         assert!(
-            !label.main_content.is_empty()
-                && label.modifiers.iter().all(|modifier| !modifier.is_empty()),
+            !label.main_content.is_empty() && label.modifiers.iter().all(|modifier| !modifier.is_empty()),
             "{}",
             label.text
         );
@@ -42,18 +36,11 @@ fn accuracy(name: &str, labels: &str) -> f64 {
         if letters(&found) == letters(&label.main_content) {
             right += 1;
         } else {
-            println!(
-                "{name}: {text}\n  label: {}\n  found: {found}",
-                label.main_content
-            );
+            println!("{name}: {text}\n  label: {}\n  found: {found}", label.main_content);
         }
     }
     let share = f64::from(right) / labels.len() as f64;
-    println!(
-        "{name}: {right} of {} right, {:.1} %",
-        labels.len(),
-        100.0 * share
-    );
+    println!("{name}: {right} of {} right, {:.1} %", labels.len(), 100.0 * share);
     share
 }
 

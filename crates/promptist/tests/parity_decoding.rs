@@ -74,16 +74,13 @@ fn check(file: &str, at_least: usize) {
         let mut models: HashMap<&str, Gpt2> = HashMap::new();
         let mut seen = Seen::default();
         for case in &cases {
-            let model = models.entry(&case.model).or_insert_with(|| {
-                folder::open(&golden(&case.model), &device).expect("a model folder")
-            });
+            let model = models
+                .entry(&case.model)
+                .or_insert_with(|| folder::open(&golden(&case.model), &device).expect("a model folder"));
             case.compare(model, &mut seen);
         }
         println!("{device_name} {file}: {} cases, {seen:?}", cases.len());
-        assert!(
-            seen.prompts >= at_least,
-            "{file} has lost its prompts: {seen:?}"
-        );
+        assert!(seen.prompts >= at_least, "{file} has lost its prompts: {seen:?}");
     }
 }
 
@@ -137,11 +134,7 @@ impl Case {
             assert_eq!(found.token_ids, token_ids, "{place}, rank {rank}");
             assert_eq!(found.finish, finish, "{place}, rank {rank}");
             let error = (f64::from(found.score) - score).abs() / score.abs().max(1.0);
-            assert!(
-                error <= TOLERANCE,
-                "{place}, rank {rank}: {} for {score}",
-                found.score
-            );
+            assert!(error <= TOLERANCE, "{place}, rank {rank}: {} for {score}", found.score);
             max_error = max_error.max(error);
         }
         max_error
@@ -152,16 +145,9 @@ impl Case {
 #[track_caller]
 fn difference_in_scores(found: &[Hypothesis], expected: &[Hypothesis], place: &str) -> f64 {
     let ids = |answers: &[Hypothesis]| -> Vec<(Vec<u32>, Finish)> {
-        answers
-            .iter()
-            .map(|answer| (answer.token_ids.clone(), answer.finish))
-            .collect()
+        answers.iter().map(|answer| (answer.token_ids.clone(), answer.finish)).collect()
     };
-    assert_eq!(
-        ids(found),
-        ids(expected),
-        "{place}: a batch and its single runs"
-    );
+    assert_eq!(ids(found), ids(expected), "{place}: a batch and its single runs");
     let pairs = found.iter().zip(expected);
     pairs
         .map(|(a, b)| f64::from((a.score - b.score).abs() / b.score.abs().max(f32::MIN_POSITIVE)))

@@ -39,8 +39,7 @@ fn logits_of_the_124m_shape_equal_transformers() {
         eprintln!("skipped: PROMPTIST_SLOW_TESTS is not 1");
         return;
     }
-    let folder =
-        std::env::var_os("PROMPTIST_FULL_SIZE").expect("PROMPTIST_FULL_SIZE names a folder");
+    let folder = std::env::var_os("PROMPTIST_FULL_SIZE").expect("PROMPTIST_FULL_SIZE names a folder");
     let folder = PathBuf::from(folder);
     let logits = folder.join("logits.safetensors");
     for (device_name, device) in common::devices() {
@@ -84,18 +83,14 @@ impl Reference {
         let tensors = Tensors::read(path);
         let (_, mask) = tensors.ints("attention_mask");
         let (shape, input_ids) = tensors.ints("input_ids");
-        let [b, t] = shape[..] else {
-            panic!("input_ids: {shape:?}")
-        };
+        let [b, t] = shape[..] else { panic!("input_ids: {shape:?}") };
         let rows_of_ids = |ids: &[i64], columns: usize| -> Vec<Vec<u32>> {
             let row = |row: &[i64]| row.iter().map(|&id| id as u32).collect();
             ids.chunks(columns).map(row).collect()
         };
         let rows_of_logits = |name: &str| -> Vec<Vec<Vec<f32>>> {
             let (shape, values) = tensors.floats(name);
-            let [_, t, v] = shape[..] else {
-                panic!("{name}: {shape:?}")
-            };
+            let [_, t, v] = shape[..] else { panic!("{name}: {shape:?}") };
             let row = |row: &[f32]| row.chunks(v).map(<[f32]>::to_vec).collect();
             values.chunks(t * v).map(row).collect()
         };
@@ -104,17 +99,11 @@ impl Reference {
         let mut prompts = rows_of_ids(&input_ids, t);
         let mut prompt_logits = rows_of_logits("logits");
         for row in 0..b {
-            let padding = mask[row * t..][..t]
-                .iter()
-                .filter(|&&real| real == 0)
-                .count();
+            let padding = mask[row * t..][..t].iter().filter(|&&real| real == 0).count();
             prompts[row].drain(..padding);
             prompt_logits[row].drain(..padding);
         }
-        assert!(
-            prompts.iter().any(|prompt| prompt.len() < t),
-            "nothing is padded"
-        );
+        assert!(prompts.iter().any(|prompt| prompt.len() < t), "nothing is padded");
         Self {
             prompts,
             continuations,
@@ -129,9 +118,7 @@ impl Reference {
         for (row, prompt) in self.prompts.iter().enumerate() {
             let token_ids = [prompt.as_slice(), &self.continuations[row]].concat();
             let found = common::whole_sequence_logits(model, &token_ids);
-            let expected = self.prompt_logits[row]
-                .iter()
-                .chain(&self.continuation_logits[row]);
+            let expected = self.prompt_logits[row].iter().chain(&self.continuation_logits[row]);
             assert_eq!(found.len(), expected.clone().count());
             for (found, expected) in found.iter().zip(expected) {
                 error = error.max(max_difference(found, expected));

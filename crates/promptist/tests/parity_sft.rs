@@ -101,9 +101,8 @@ fn twenty_steps_of_adamw_follow_pytorchs_curve() {
             let mut gradients = Gradients::new();
             let loss = accumulate(&model, &examples, &mut gradients).expect("a batch") * scale;
             let norm;
-            (model, norm) = optimizer
-                .update(model, &gradients, scale, step.learning_rate, &config)
-                .expect("finite");
+            (model, norm) =
+                optimizer.update(model, &gradients, scale, step.learning_rate, &config).expect("finite");
             loss_error = loss_error.max(relative(loss, step.loss));
             norm_error = norm_error.max(relative(norm, step.gradient_norm));
             drift += (loss - step.loss) / expected.steps.len() as f64;
@@ -148,9 +147,7 @@ fn eight_micro_batches_of_one_give_the_gradients_of_one_of_eight() {
             worst = worst.max(error);
         }
         let loss_error = relative(loss_8x1, loss_1x8);
-        println!(
-            "{device_name}: gradients {worst:.1e} of the largest value, loss {loss_error:.1e}"
-        );
+        println!("{device_name}: gradients {worst:.1e} of the largest value, loss {loss_error:.1e}");
         assert!(loss_error <= 1e-6, "{loss_error:e}");
     }
 }
@@ -172,28 +169,17 @@ fn the_gradient_of_wte_has_both_its_uses() {
         let hidden = hidden.squeeze_dim::<2>(0).narrow(0, rows.start, rows.len());
         let targets = &example.token_ids[example.loss_from..];
         let head = head_loss(&hidden, model.wte(), targets).expect("as many rows as targets");
-        let head: Vec<f32> = floats(head.wte_grad)
-            .into_iter()
-            .map(|gradient| gradient / targets.len() as f32)
-            .collect();
+        let head: Vec<f32> =
+            floats(head.wte_grad).into_iter().map(|gradient| gradient / targets.len() as f32).collect();
 
         let largest = max_abs(&head);
         for id in 0..v {
-            let (of_head, of_both) = (
-                &head[id * e..][..e],
-                &gradients["wte.weight"][id * e..][..e],
-            );
+            let (of_head, of_both) = (&head[id * e..][..e], &gradients["wte.weight"][id * e..][..e]);
             let through_embedding = max_difference(of_both, of_head) / largest;
             if inputs.contains(&(id as u32)) {
-                assert!(
-                    through_embedding > 1e-3,
-                    "token {id}: {through_embedding:e}"
-                );
+                assert!(through_embedding > 1e-3, "token {id}: {through_embedding:e}");
             } else {
-                assert!(
-                    through_embedding < 1e-6,
-                    "token {id}: {through_embedding:e}"
-                );
+                assert!(through_embedding < 1e-6, "token {id}: {through_embedding:e}");
             }
             assert!(max_abs(of_head) > 0.0, "token {id} has a probability");
         }
@@ -234,17 +220,12 @@ fn mean_gradients(model: &Gpt2, micro_batches: &[&[Example]]) -> (f64, BTreeMap<
         let examples: Vec<&Example> = examples.iter().collect();
         loss += accumulate(model, &examples, &mut gradients).expect("a batch");
     }
-    let values = gradients
-        .into_iter()
-        .map(|(name, gradient)| (name, floats(gradient * scale)));
+    let values = gradients.into_iter().map(|(name, gradient)| (name, floats(gradient * scale)));
     (loss * scale, values.collect())
 }
 
 fn num_targets(examples: &[&Example]) -> f64 {
-    examples
-        .iter()
-        .map(|example| example.num_targets())
-        .sum::<usize>() as f64
+    examples.iter().map(|example| example.num_targets()).sum::<usize>() as f64
 }
 
 fn relative(found: f64, expected: f64) -> f64 {

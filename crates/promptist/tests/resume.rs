@@ -23,11 +23,7 @@ use tempfile::TempDir;
 use tiny_run::{Outcome, Steps, latest_checkpoint, write_inputs};
 
 /// A checkpoint every other step; validation, and so a best checkpoint, every third.
-const STEPS: Steps = Steps {
-    language_model: 6,
-    sft: 7,
-    checkpoint_every: 2,
-};
+const STEPS: Steps = Steps { language_model: 6, sft: 7, checkpoint_every: 2 };
 
 /// Inputs, config and an uninterrupted run, made once for all tests.
 struct Reference {
@@ -41,11 +37,7 @@ static REFERENCE: LazyLock<Reference> = LazyLock::new(|| {
     let config = SftConfig::read(&write_inputs(folder.path(), STEPS)).expect("a valid config");
     let run = folder.path().join("uninterrupted");
     train(&config, &run, false, None).expect("trains");
-    Reference {
-        outcome: Outcome::read(&run),
-        config,
-        _folder: folder,
-    }
+    Reference { outcome: Outcome::read(&run), config, _folder: folder }
 });
 
 /// Asks to stop once `steps_left` more steps are done; the step after them is the last.
@@ -79,11 +71,7 @@ fn train(config: &SftConfig, run: &Path, resume: bool, steps: Option<u64>) -> Re
         resume,
         model_folder: None,
         device: Device::flex(),
-        progress: if steps.is_some() {
-            &stop_after
-        } else {
-            &NoProgress
-        },
+        progress: if steps.is_some() { &stop_after } else { &NoProgress },
         stop: &stop,
     };
     sft::train(config, &context)
@@ -107,15 +95,7 @@ fn a_run_stopped_anywhere_and_resumed_equals_an_uninterrupted_one() {
     // the very end, and again and again.
     let all = STEPS.language_model + STEPS.sft;
     assert_eq!(REFERENCE.outcome.rows() as u64, all);
-    for stops in [
-        &[1][..],
-        &[3],
-        &[4],
-        &[6],
-        &[9],
-        &[all],
-        &[1, 1, 3, 2, 4, 1],
-    ] {
+    for stops in [&[1][..], &[3], &[4], &[6], &[9], &[all], &[1, 1, 3, 2, 4, 1]] {
         let folder = TempDir::new().expect("a temporary folder");
         stopped(folder.path(), stops);
         resume(folder.path()).expect("resumes");
@@ -167,28 +147,16 @@ fn a_changed_byte_anywhere_in_a_checkpoint_is_refused_by_name() {
             let mut changed = whole.clone();
             changed[at] ^= 1;
             fs::write(&path, changed).expect("writable");
-            let error = resume(folder.path())
-                .expect_err("a changed byte")
-                .to_string();
-            let name = path
-                .file_name()
-                .expect("a file")
-                .to_string_lossy()
-                .into_owned();
-            let expected = if name == "SHA256SUMS" {
-                "step-3"
-            } else {
-                &name
-            };
+            let error = resume(folder.path()).expect_err("a changed byte").to_string();
+            let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+            let expected = if name == "SHA256SUMS" { "step-3" } else { &name };
             assert!(error.contains(expected), "{name}, byte {at}: {error}");
             count += 1;
         }
         fs::write(&path, &whole[..whole.len() / 2]).expect("writable");
         assert!(resume(folder.path()).is_err(), "{}, cut", path.display());
         fs::remove_file(&path).expect("writable");
-        let error = resume(folder.path())
-            .expect_err("a missing file")
-            .to_string();
+        let error = resume(folder.path()).expect_err("a missing file").to_string();
         assert!(error.contains("step-3"), "{error}");
         fs::write(&path, whole).expect("writable");
     }
@@ -227,17 +195,10 @@ fn rewrite_without(path: &Path, whole: &[u8], lacking: &str) {
     let infos: Vec<TensorInfo> = names.map(info).collect();
     let values: BTreeMap<String, Vec<f32>> = infos
         .iter()
-        .map(|info| {
-            (
-                info.name.clone(),
-                weights.get_f32(&info.name, &info.shape).expect("f32"),
-            )
-        })
+        .map(|info| (info.name.clone(), weights.get_f32(&info.name, &info.shape).expect("f32")))
         .collect();
-    write_safetensors(path, &infos, &BTreeMap::new(), |info| {
-        Ok(f32_to_bytes(&values[&info.name]))
-    })
-    .expect("writable");
+    write_safetensors(path, &infos, &BTreeMap::new(), |info| Ok(f32_to_bytes(&values[&info.name])))
+        .expect("writable");
 }
 
 /// Puts the sum of a file that was changed into the checkpoint's sums.
@@ -261,9 +222,7 @@ fn an_existing_run_another_config_and_a_strange_folder_are_refused() {
     let before = fs::read(run.join("metrics.jsonl")).expect("metrics");
 
     let check = |config: &SftConfig, run: &Path, resume: bool, expected: &str| {
-        let error = train(config, run, resume, None)
-            .expect_err(expected)
-            .to_string();
+        let error = train(config, run, resume, None).expect_err(expected).to_string();
         assert!(error.contains(&run.display().to_string()), "{error}");
         assert!(error.contains(expected), "{error}");
     };

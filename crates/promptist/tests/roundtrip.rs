@@ -64,9 +64,7 @@ fn every_form_of_a_checkpoint_gives_the_same_weights() {
 #[test]
 fn an_honest_pickle_made_by_hand_opens() {
     let weights = Weights::open_file(golden("pickle/hand_made.bin")).expect("honest");
-    let values = weights
-        .get_f32("transformer.wte.weight", &[2, 4])
-        .expect("one tensor");
+    let values = weights.get_f32("transformer.wte.weight", &[2, 4]).expect("one tensor");
     assert_eq!(values, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
 }
 
@@ -81,10 +79,7 @@ fn sharded_folders_open_as_models() {
 #[test]
 fn no_golden_checkpoint_is_left_out() {
     let mut found: Vec<PathBuf> = files(&golden("pickle"));
-    found.retain(|path| {
-        path.extension()
-            .is_some_and(|e| e == "bin" || e == "safetensors")
-    });
+    found.retain(|path| path.extension().is_some_and(|e| e == "bin" || e == "safetensors"));
     // Two of the forms are shard indices in folders of their own.
     assert_eq!(found.len(), FORMS.len() - 2, "{found:?}");
 }
@@ -121,10 +116,7 @@ fn what_is_saved_opens_with_the_same_bits() {
             let again = folder::open(saved.path(), &device).expect("opens");
             assert_eq!(model.config(), again.config(), "{device_name} {name}");
             assert_eq!(all_bits(&model), all_bits(&again), "{device_name} {name}");
-            assert_eq!(
-                files,
-                folder::companion_files(saved.path()).expect("readable")
-            );
+            assert_eq!(files, folder::companion_files(saved.path()).expect("readable"));
         }
     }
 }
@@ -137,9 +129,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 fn all_bits(model: &Gpt2) -> Vec<(String, Vec<usize>, Vec<u32>)> {
     let parameters = model.to_parameters().expect("readable").into_iter();
-    parameters
-        .map(|(name, shape, values)| (name, shape, bits(&values)))
-        .collect()
+    parameters.map(|(name, shape, values)| (name, shape, bits(&values))).collect()
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {

@@ -16,11 +16,7 @@ use promptist::train::sft::{self, RunContext};
 use tempfile::TempDir;
 use tiny_run::{Steps, write_inputs};
 
-const STEPS: Steps = Steps {
-    language_model: 2,
-    sft: 2,
-    checkpoint_every: 1,
-};
+const STEPS: Steps = Steps { language_model: 2, sft: 2, checkpoint_every: 1 };
 
 /// Spoils one input of a run and expects its error.
 #[track_caller]
@@ -46,9 +42,7 @@ fn train(config: &SftConfig, run: &Path, model_folder: Option<&Path>) -> Result<
         progress: &NoProgress,
         stop: &AtomicBool::new(false),
     };
-    sft::train(config, &context)
-        .map(drop)
-        .map_err(|error| error.to_string())
+    sft::train(config, &context).map(drop).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -58,11 +52,7 @@ fn text_and_pairs_that_are_none_are_refused_by_file_and_line() {
     check("text.txt", b"a cat\n\xff\xfe\n", ":2: not UTF-8");
     check("pairs.jsonl", b"", "no pair");
     check("pairs_validation.jsonl", b"", "no pair");
-    check(
-        "pairs.jsonl",
-        b"{\"x\": \"a\", \"y\": \"b\"}\n{\"x\": \"a\"}\n",
-        ":2: missing field `y`",
-    );
+    check("pairs.jsonl", b"{\"x\": \"a\", \"y\": \"b\"}\n{\"x\": \"a\"}\n", ":2: missing field `y`");
     check("pairs.jsonl", b"{\"x\": \"a\", \"y\":\n", ":1: EOF");
     check("tokenizer.json", b"{}", "tokenizer");
 }

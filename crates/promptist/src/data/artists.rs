@@ -13,11 +13,7 @@ pub fn artists_named(text: &str) -> Vec<String> {
 }
 
 /// The first `most` names in a text; `longest` tells how many words a name takes at `words[0]`.
-pub(crate) fn names_by(
-    text: &str,
-    most: usize,
-    longest: impl Fn(&[Word]) -> Option<usize>,
-) -> Vec<String> {
+pub(crate) fn names_by(text: &str, most: usize, longest: impl Fn(&[Word]) -> Option<usize>) -> Vec<String> {
     let words = words(text);
     let mut found = Vec::new();
     let mut at = 0;
@@ -50,14 +46,11 @@ fn credited(text: &str, words: &[Word], at: usize) -> bool {
             || ["by", "and", "&", "of", "style"].contains(&before.folded.as_str())
     });
     let closes = after.is_none_or(|after| {
-        edge(&text[words[at].end..after.start])
-            || ["and", "&", "style"].contains(&after.folded.as_str())
+        edge(&text[words[at].end..after.start]) || ["and", "&", "style"].contains(&after.folded.as_str())
     });
     let by = before.is_some_and(|before| before.folded == "by");
     let depicted = before.is_some_and(|before| before.folded == "of")
-        && at
-            .checked_sub(2)
-            .is_none_or(|style| words[style].folded != "style");
+        && at.checked_sub(2).is_none_or(|style| words[style].folded != "style");
     by || (opens && closes && !depicted)
 }
 
@@ -71,10 +64,7 @@ mod tests {
             artists_named("a fox by Zdzisław Beksiński and greg rutkowski"),
             ["zdzislaw beksinski", "greg rutkowski"]
         );
-        assert_eq!(
-            artists_named("a fox, artgerm, wlop and mucha"),
-            ["artgerm", "wlop", "mucha"]
-        );
+        assert_eq!(artists_named("a fox, artgerm, wlop and mucha"), ["artgerm", "wlop", "mucha"]);
     }
 
     #[test]

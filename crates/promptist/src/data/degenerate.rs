@@ -43,10 +43,7 @@ pub fn check(text: &str) -> Option<Degenerate> {
     if !text.chars().any(char::is_alphanumeric) {
         return Some(Degenerate::Empty);
     }
-    if text
-        .chars()
-        .any(|c| c == '\u{fffd}' || (c.is_control() && !c.is_whitespace()))
-    {
+    if text.chars().any(|c| c == '\u{fffd}' || (c.is_control() && !c.is_whitespace())) {
         return Some(Degenerate::BrokenCharacters);
     }
     let words: Vec<String> = words(text).into_iter().map(|word| word.folded).collect();
@@ -75,51 +72,33 @@ pub fn content_words(text: &str) -> Vec<String> {
 ///
 /// Case, accents, plurals and closed gaps ("8 k" for "8k", "sci fi" for "scifi") make no difference.
 pub fn content_kept(user_input: &str, adapted_prompt: &str) -> f32 {
-    let adapted: Vec<String> = words(adapted_prompt)
-        .into_iter()
-        .map(|word| singular(word.folded))
-        .collect();
+    let adapted: Vec<String> = words(adapted_prompt).into_iter().map(|word| singular(word.folded)).collect();
     let mut held: HashSet<String> = adapted.iter().cloned().collect();
     held.extend(adapted.windows(2).map(|pair| pair.concat()));
-    let asked: Vec<String> = words(user_input)
-        .into_iter()
-        .map(|word| singular(word.folded))
-        .collect();
+    let asked: Vec<String> = words(user_input).into_iter().map(|word| singular(word.folded)).collect();
     let mut seen = HashSet::new();
     let (mut all, mut kept) = (0_usize, 0_usize);
     for (at, word) in asked.iter().enumerate() {
         if word == "&" || STOP_WORDS.contains(&word.as_str()) || !seen.insert(word) {
             continue;
         }
-        let closed_up = |from: usize| {
-            asked
-                .get(from..from + 2)
-                .is_some_and(|pair| held.contains(&pair.concat()))
-        };
+        let closed_up =
+            |from: usize| asked.get(from..from + 2).is_some_and(|pair| held.contains(&pair.concat()));
         all += 1;
         kept += usize::from(held.contains(word) || closed_up(at) || (at > 0 && closed_up(at - 1)));
     }
-    if all == 0 {
-        1.0
-    } else {
-        kept as f32 / all as f32
-    }
+    if all == 0 { 1.0 } else { kept as f32 / all as f32 }
 }
 
 /// Plain English plurals and possessives: "foxes", "cities", "cats"; "dress" and "bus" stay.
 fn singular(word: String) -> String {
-    let stem = |ending: &str| {
-        word.strip_suffix(ending)
-            .filter(|stem| stem.chars().count() > 2)
-    };
+    let stem = |ending: &str| word.strip_suffix(ending).filter(|stem| stem.chars().count() > 2);
     if let Some(stem) = stem("ies") {
         return format!("{stem}y");
     }
-    if let Some(stem) = stem("es").filter(|stem| {
-        ["s", "x", "z", "ch", "sh"]
-            .iter()
-            .any(|end| stem.ends_with(end))
-    }) {
+    if let Some(stem) =
+        stem("es").filter(|stem| ["s", "x", "z", "ch", "sh"].iter().any(|end| stem.ends_with(end)))
+    {
         return stem.to_owned();
     }
     match stem("s").filter(|stem| !stem.ends_with(['s', 'u', 'i'])) {
@@ -131,25 +110,15 @@ fn singular(word: String) -> String {
 fn is_broken(word: &str) -> bool {
     let letters: Vec<char> = word.chars().filter(|c| c.is_alphabetic()).collect();
     let latin = letters.iter().filter(|&&c| u32::from(c) < 0x250).count();
-    let stretched = letters
-        .windows(4)
-        .any(|run| run.iter().all(|c| c == &run[0]));
-    let vowels = letters
-        .iter()
-        .any(|c| "aeiouy".contains(*c) || u32::from(*c) >= 0x80);
-    (latin > 0 && latin < letters.len())
-        || stretched
-        || letters.len() > 30
-        || (letters.len() >= 7 && !vowels)
+    let stretched = letters.windows(4).any(|run| run.iter().all(|c| c == &run[0]));
+    let vowels = letters.iter().any(|c| "aeiouy".contains(*c) || u32::from(*c) >= 0x80);
+    (latin > 0 && latin < letters.len()) || stretched || letters.len() > 30 || (letters.len() >= 7 && !vowels)
 }
 
 fn repeats(text: &str, words: &[String]) -> bool {
     let mut seen = HashSet::new();
     let phrase_twice = main_content::phrases(text).into_iter().any(|phrase| {
-        let spelled: String = lexicon::words(phrase)
-            .into_iter()
-            .map(|word| word.folded + " ")
-            .collect();
+        let spelled: String = lexicon::words(phrase).into_iter().map(|word| word.folded + " ").collect();
         !spelled.is_empty() && !seen.insert(spelled)
     });
     let mut runs: HashMap<&[String], usize> = HashMap::new();
@@ -157,9 +126,7 @@ fn repeats(text: &str, words: &[String]) -> bool {
         *runs.entry(run).or_default() += 1;
     }
     phrase_twice
-        || words
-            .windows(3)
-            .any(|run| run[0] == run[1] && run[1] == run[2])
+        || words.windows(3).any(|run| run[0] == run[1] && run[1] == run[2])
         || runs.values().any(|&count| count >= 3)
 }
 
@@ -178,18 +145,13 @@ fn is_balanced(text: &str) -> bool {
 }
 
 fn is_cut(text: &str, words: &[String]) -> bool {
-    if text
-        .trim_end()
-        .ends_with([',', '-', '(', '&', '/', ':', ';'])
-    {
+    if text.trim_end().ends_with([',', '-', '(', '&', '/', ':', ';']) {
         return true;
     }
     let Some(last) = words.last() else {
         return false;
     };
-    if DANGLING.contains(&last.as_str())
-        || (words.len() > 1 && words[words.len() - 2..] == ["style", "of"])
-    {
+    if DANGLING.contains(&last.as_str()) || (words.len() > 1 && words[words.len() - 2..] == ["style", "of"]) {
         return true;
     }
     main_content::phrases(text).len() > 1 && is_stump(last)
@@ -205,17 +167,14 @@ fn is_stump(last: &str) -> bool {
     {
         return false;
     }
-    let endings: Vec<&str> = VOCABULARY
-        .iter()
-        .filter_map(|word| word.strip_prefix(last))
-        .collect();
+    let endings: Vec<&str> = VOCABULARY.iter().filter_map(|word| word.strip_prefix(last)).collect();
     !endings.is_empty() && !endings.iter().any(|ending| ENDINGS.contains(ending))
 }
 
 /// No phrase ends in one of these.
 const DANGLING: &[&str] = &[
-    "a", "an", "and", "as", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "very",
-    "with", "&",
+    "a", "an", "and", "as", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "very", "with",
+    "&",
 ];
 
 /// All words of the lists of modifiers.
@@ -274,10 +233,7 @@ mod tests {
             ("a cat, ooooh", Degenerate::BrokenWord),
             ("a cat, 8k, hd, 8K", Degenerate::Repeated),
             ("a cat cat cat on a mat", Degenerate::Repeated),
-            (
-                "art by x and art by x and art by x and",
-                Degenerate::Repeated,
-            ),
+            ("art by x and art by x and art by x and", Degenerate::Repeated),
             ("a cat (on a mat, 8k", Degenerate::UnbalancedBrackets),
             ("a cat ] on a mat", Degenerate::UnbalancedBrackets),
             ("a cat, art by", Degenerate::Cut),
@@ -323,11 +279,7 @@ mod tests {
             ("the of and", "anything", 1.0),
             ("Café Noir", "cafe at night", 0.5),
         ] {
-            assert_eq!(
-                content_kept(user_input, adapted),
-                kept,
-                "{user_input} / {adapted}"
-            );
+            assert_eq!(content_kept(user_input, adapted), kept, "{user_input} / {adapted}");
         }
     }
 }

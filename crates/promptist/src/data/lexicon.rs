@@ -49,21 +49,13 @@ pub(crate) fn words(text: &str) -> Vec<Word> {
         match (inside, start) {
             (true, None) => start = Some(at),
             (false, Some(from)) => {
-                words.push(Word {
-                    start: from,
-                    end: at,
-                    folded: fold(&text[from..at]),
-                });
+                words.push(Word { start: from, end: at, folded: fold(&text[from..at]) });
                 start = None;
             }
             _ => {}
         }
         if c == '&' {
-            words.push(Word {
-                start: at,
-                end: at + 1,
-                folded: "&".to_owned(),
-            });
+            words.push(Word { start: at, end: at + 1, folded: "&".to_owned() });
         }
     }
     words
@@ -121,17 +113,10 @@ pub(crate) fn is_head(folded: &str) -> bool {
 /// Every word that occurs in the lists of modifiers, fillers and heads; names are not words.
 pub(crate) fn vocabulary() -> HashSet<String> {
     let entries = LISTS.terms.keys().chain(&LISTS.fillers).chain(&LISTS.heads);
-    entries
-        .flat_map(|entry| entry.split(' '))
-        .map(str::to_owned)
-        .collect()
+    entries.flat_map(|entry| entry.split(' ')).map(str::to_owned).collect()
 }
 
-fn longest<T: Copy>(
-    map: &HashMap<String, T>,
-    longest: usize,
-    words: &[Word],
-) -> Option<(usize, T)> {
+fn longest<T: Copy>(map: &HashMap<String, T>, longest: usize, words: &[Word]) -> Option<(usize, T)> {
     let mut key = String::new();
     let mut found = None;
     for (taken, word) in words.iter().take(longest).enumerate() {
@@ -161,10 +146,7 @@ static LISTS: LazyLock<Lists> = LazyLock::new(|| {
         (include_str!("../../data/lists/quality.txt"), Kind::Quality),
         (include_str!("../../data/lists/mediums.txt"), Kind::Medium),
         (include_str!("../../data/lists/styles.txt"), Kind::Style),
-        (
-            include_str!("../../data/lists/lighting.txt"),
-            Kind::Lighting,
-        ),
+        (include_str!("../../data/lists/lighting.txt"), Kind::Lighting),
         (include_str!("../../data/lists/camera.txt"), Kind::Camera),
         (include_str!("../../data/lists/engines.txt"), Kind::Engine),
         (include_str!("../../data/lists/websites.txt"), Kind::Website),
@@ -174,12 +156,10 @@ static LISTS: LazyLock<Lists> = LazyLock::new(|| {
             terms.entry(entry).or_insert(kind);
         }
     }
-    let artists: HashMap<String, ()> = entries(include_str!("../../data/lists/artists.txt"))
-        .map(|name| (name, ()))
-        .collect();
-    let longest = |keys: &mut dyn Iterator<Item = &String>| {
-        keys.map(|key| key.split(' ').count()).max().unwrap_or(0)
-    };
+    let artists: HashMap<String, ()> =
+        entries(include_str!("../../data/lists/artists.txt")).map(|name| (name, ())).collect();
+    let longest =
+        |keys: &mut dyn Iterator<Item = &String>| keys.map(|key| key.split(' ').count()).max().unwrap_or(0);
     Lists {
         longest_term: longest(&mut terms.keys()),
         longest_artist: longest(&mut artists.keys()),
@@ -195,13 +175,7 @@ pub(crate) fn entries(list: &'static str) -> impl Iterator<Item = String> {
     list.lines()
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(|line| {
-            words(line)
-                .iter()
-                .map(|word| word.folded.as_str())
-                .collect::<Vec<_>>()
-                .join(" ")
-        })
+        .map(|line| words(line).iter().map(|word| word.folded.as_str()).collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]
@@ -219,14 +193,8 @@ mod tests {
 
     #[test]
     fn the_longest_entry_wins() {
-        assert_eq!(
-            longest_term(&words("trending on artstation hq")),
-            Some((3, Kind::Website))
-        );
-        assert_eq!(
-            longest_term(&words("oil painting of a cat")),
-            Some((2, Kind::Medium))
-        );
+        assert_eq!(longest_term(&words("trending on artstation hq")), Some((3, Kind::Website)));
+        assert_eq!(longest_term(&words("oil painting of a cat")), Some((2, Kind::Medium)));
         assert_eq!(longest_term(&words("cat")), None);
         assert_eq!(longest_artist(&words("Zdzisław Beksiński, 8k")), Some(2));
     }

@@ -21,8 +21,8 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     for (idx, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let text = std::str::from_utf8(line)
-            .map_err(|e| Error::line(path, idx + 1, format!("not UTF-8: {e}")))?;
+        let text =
+            std::str::from_utf8(line).map_err(|e| Error::line(path, idx + 1, format!("not UTF-8: {e}")))?;
         lines.push(text.to_owned());
     }
     if lines.last().is_some_and(String::is_empty) {

@@ -77,14 +77,8 @@ pub fn split(text: &str) -> Option<Split> {
     if main_content.is_empty() {
         return None;
     }
-    let modifiers = phrases(&text[rest_start..])
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-    Some(Split {
-        main_content: main_content.to_owned(),
-        modifiers,
-    })
+    let modifiers = phrases(&text[rest_start..]).into_iter().map(str::to_owned).collect();
+    Some(Split { main_content: main_content.to_owned(), modifiers })
 }
 
 /// The phrases of a text: cut at commas and ends of sentences outside brackets, trimmed, none empty.
@@ -147,9 +141,7 @@ fn leading_subject(text: &str, spans: &[(usize, usize)]) -> Option<usize> {
 
 /// Styles that can be shown: "surreal landscape", "anime character", "fantasy logo".
 fn has_noun_of_style(words: &[Word]) -> bool {
-    words
-        .iter()
-        .any(|word| STYLE_NOUNS.contains(&word.folded.as_str()))
+    words.iter().any(|word| STYLE_NOUNS.contains(&word.folded.as_str()))
 }
 
 #[rustfmt::skip]
@@ -164,20 +156,12 @@ const STYLE_NOUNS: &[&str] = &[
 fn judge_first(phrase: &str) -> Role {
     let words = words(phrase);
     if covered(&words, Artists::AreContent) {
-        if words
-            .last()
-            .is_some_and(|last| STYLE_NOUNS.contains(&last.folded.as_str()))
-            && words.len() > 1
-        {
+        if words.last().is_some_and(|last| STYLE_NOUNS.contains(&last.folded.as_str())) && words.len() > 1 {
             return Role::Content;
         }
         return Role::Modifier;
     }
-    if credit_at(&words, 0).is_some() {
-        Role::Modifier
-    } else {
-        judge_inside(&words)
-    }
+    if credit_at(&words, 0).is_some() { Role::Modifier } else { judge_inside(&words) }
 }
 
 fn judge(phrase: &str) -> Role {
@@ -188,31 +172,22 @@ fn judge(phrase: &str) -> Role {
         || headed(&words)
         || medium_with_origin(&words)
         || credit_at(&words, 0).is_some();
-    if modifier {
-        Role::Modifier
-    } else {
-        judge_inside(&words)
-    }
+    if modifier { Role::Modifier } else { judge_inside(&words) }
 }
 
 /// Rules 5 to 7: the first word of a phrase at which modifiers begin without a comma.
 fn judge_inside(words: &[Word]) -> Role {
-    let cut = (1..words.len()).find(|&at| {
-        credit_at(words, at).is_some() || style_tail_at(words, at) || strong_tail_at(words, at)
-    });
+    let cut = (1..words.len())
+        .find(|&at| credit_at(words, at).is_some() || style_tail_at(words, at) || strong_tail_at(words, at));
     let Some(cut) = cut else { return Role::Content };
     let cut = with_medium_before(words, cut);
     // "a painting by X", "beautiful art in cartoon style": nothing but modifiers before the cut.
     if covered(&words[..cut], Artists::AreContent)
-        || words[..cut]
-            .iter()
-            .all(|word| lexicon::is_filler(&word.folded))
+        || words[..cut].iter().all(|word| lexicon::is_filler(&word.folded))
     {
         return Role::Modifier;
     }
-    Role::Both {
-        cut: words[cut].start,
-    }
+    Role::Both { cut: words[cut].start }
 }
 
 /// Whether a name counts as a credit or as somebody shown.
@@ -239,9 +214,7 @@ fn covered(words: &[Word], artists: Artists) -> bool {
 
 /// How many words the lists cover at `words[0]`, and whether they are more than filler.
 fn covered_at(words: &[Word], artists: Artists) -> Option<(usize, bool)> {
-    let artist = (artists == Artists::AreModifiers)
-        .then(|| lexicon::longest_artist(words))
-        .flatten();
+    let artist = (artists == Artists::AreModifiers).then(|| lexicon::longest_artist(words)).flatten();
     let term = lexicon::longest_term(words).map(|(taken, _)| taken);
     if let Some(taken) = artist.max(term) {
         return Some((taken, true));
@@ -256,11 +229,9 @@ fn covered_at(words: &[Word], artists: Artists) -> Option<(usize, bool)> {
 /// "aesthetically", "hauntingly"; not "family", "butterfly".
 fn is_adverb(folded: &str) -> bool {
     folded.len() > 7
-        && [
-            "ically", "ingly", "edly", "ously", "fully", "ately", "tively",
-        ]
-        .iter()
-        .any(|ending| folded.ends_with(ending))
+        && ["ically", "ingly", "edly", "ously", "fully", "ately", "tively"]
+            .iter()
+            .any(|ending| folded.ends_with(ending))
 }
 
 /// "a gritty, street-level hero": an article and adjectives only, whose noun is in the next phrase.
@@ -268,16 +239,11 @@ fn waits_for_a_noun(words: &[Word]) -> bool {
     let noun = |at: usize| {
         matches!(
             lexicon::longest_term(&words[at..]),
-            Some((
-                _,
-                Kind::Medium | Kind::Camera | Kind::Lighting | Kind::Engine | Kind::Website
-            ))
+            Some((_, Kind::Medium | Kind::Camera | Kind::Lighting | Kind::Engine | Kind::Website))
         ) || ["masterpiece", "masterwork", "style"].contains(&words[at].folded.as_str())
             || lexicon::is_head(&words[at].folded)
     };
-    words.len() > 1
-        && ["a", "an"].contains(&words[0].folded.as_str())
-        && !(1..words.len()).any(noun)
+    words.len() > 1 && ["a", "an"].contains(&words[0].folded.as_str()) && !(1..words.len()).any(noun)
 }
 
 /// "canon eos r 3", "sony a 7 r iv": a maker and a short model name.
@@ -289,25 +255,17 @@ fn camera_model(words: &[Word]) -> bool {
         "ilford",
     ];
     words.len() <= 6
-        && words
-            .first()
-            .is_some_and(|first| BRANDS.contains(&first.folded.as_str()))
-        && !words
-            .iter()
-            .any(|word| TELLING.contains(&word.folded.as_str()))
+        && words.first().is_some_and(|first| BRANDS.contains(&first.folded.as_str()))
+        && !words.iter().any(|word| TELLING.contains(&word.folded.as_str()))
 }
 
 /// "35mm", "8k", "1980s", "1954", "f", "19th".
 fn is_measure(folded: &str) -> bool {
-    const UNITS: &[&str] = &[
-        "", "k", "mm", "p", "mp", "fps", "s", "th", "st", "nd", "rd", "d", "x", "h", "px", "bit",
-    ];
+    const UNITS: &[&str] =
+        &["", "k", "mm", "p", "mp", "fps", "s", "th", "st", "nd", "rd", "d", "x", "h", "px", "bit"];
     let unit = folded.trim_start_matches(|c: char| c.is_ascii_digit());
-    let aperture = folded
-        .trim_start_matches(['f', 'ƒ'])
-        .chars()
-        .all(|c| c.is_ascii_digit())
-        && folded.len() < 4;
+    let aperture =
+        folded.trim_start_matches(['f', 'ƒ']).chars().all(|c| c.is_ascii_digit()) && folded.len() < 4;
     (unit.len() < folded.len() && UNITS.contains(&unit)) || aperture || folded == "century"
 }
 
@@ -324,16 +282,9 @@ fn headed(words: &[Word]) -> bool {
     let Some(last) = words.last() else {
         return false;
     };
-    let compound = words.len() > 1
-        && matches!(
-            lexicon::longest_term(&words[words.len() - 2..]),
-            Some((2, _))
-        );
-    let longest = if compound {
-        MAX_COMPOUND_HEADED_WORDS
-    } else {
-        MAX_HEADED_WORDS
-    };
+    let compound =
+        words.len() > 1 && matches!(lexicon::longest_term(&words[words.len() - 2..]), Some((2, _)));
+    let longest = if compound { MAX_COMPOUND_HEADED_WORDS } else { MAX_HEADED_WORDS };
     if words.len() > longest || !(compound || lexicon::is_head(&last.folded)) {
         return false;
     }
@@ -344,8 +295,8 @@ fn headed(words: &[Word]) -> bool {
                 && folded.len() > 4
                 && lexicon::longest_term(std::slice::from_ref(word)).is_none())
     };
-    let placed = words.len() > 1
-        && ["the", "at", "in", "on", "of"].contains(&words[words.len() - 2].folded.as_str());
+    let placed =
+        words.len() > 1 && ["the", "at", "in", "on", "of"].contains(&words[words.len() - 2].folded.as_str());
     let plain = match last.folded.as_str() {
         "background" | "backdrop" | "light" | "scale" | "edges" => words.len() <= 3,
         _ => true,
@@ -422,8 +373,7 @@ fn credit_at(words: &[Word], at: usize) -> Option<Credit> {
     if rest.first().is_some_and(|first| first.folded == "in") {
         let style = rest.iter().take(5).position(|word| word.folded == "style");
         if style.is_some_and(|style| style > 1 && covered(&rest[1..style], Artists::AreModifiers)) {
-            let maker = (1..style.unwrap_or(1))
-                .any(|word| lexicon::longest_artist(&rest[word..]).is_some());
+            let maker = (1..style.unwrap_or(1)).any(|word| lexicon::longest_artist(&rest[word..]).is_some());
             return Some(if maker { Credit::Maker } else { Credit::Tool });
         }
     }
@@ -440,10 +390,7 @@ fn credit_at(words: &[Word], at: usize) -> Option<Credit> {
     }
     let before = words[at - 1].folded.as_str();
     let passive = before.ends_with("ed") || before.ends_with("ing") || PASSIVES.contains(&before);
-    let run = name
-        .iter()
-        .take_while(|word| word.folded != "and" && word.folded != "&")
-        .count();
+    let run = name.iter().take_while(|word| word.folded != "and" && word.folded != "&").count();
     (!passive && !NOT_A_NAME.contains(&first.folded.as_str()) && (2..=4).contains(&run))
         .then_some(Credit::Maker)
 }
@@ -518,9 +465,7 @@ fn style_tail_at(words: &[Word], at: usize) -> bool {
     let tail = &words[at..];
     (3..=6).contains(&tail.len())
         && tail[0].folded == "in"
-        && tail
-            .last()
-            .is_some_and(|last| ["style", "artstyle", "aesthetic"].contains(&last.folded.as_str()))
+        && tail.last().is_some_and(|last| ["style", "artstyle", "aesthetic"].contains(&last.folded.as_str()))
 }
 
 /// Rule 7: from here to the end of the phrase there are only modifiers, and the first is beyond doubt.
@@ -532,30 +477,16 @@ fn strong_tail_at(words: &[Word], at: usize) -> bool {
         return loose && (taken == tail.len() || covered(&tail[taken..], Artists::AreModifiers));
     }
     let strong = match lexicon::longest_term(tail) {
-        Some((taken, Kind::Engine | Kind::Website)) => {
-            taken > 1 || STRONG.contains(&tail[0].folded.as_str())
-        }
+        Some((taken, Kind::Engine | Kind::Website)) => taken > 1 || STRONG.contains(&tail[0].folded.as_str()),
         Some((_, Kind::Quality)) => STRONG.contains(&tail[0].folded.as_str()),
         _ => {
-            [
-                "highly",
-                "very",
-                "ultra",
-                "hyper",
-                "extremely",
-                "super",
-                "insanely",
-            ]
-            .contains(&tail[0].folded.as_str())
-                && tail
-                    .get(1)
-                    .is_some_and(|next| STRONG.contains(&next.folded.as_str()))
+            ["highly", "very", "ultra", "hyper", "extremely", "super", "insanely"]
+                .contains(&tail[0].folded.as_str())
+                && tail.get(1).is_some_and(|next| STRONG.contains(&next.folded.as_str()))
         }
     };
-    let said = [
-        "is", "are", "of", "a", "an", "the", "with", "in", "and", "as", "very",
-    ]
-    .contains(&words[at - 1].folded.as_str());
+    let said = ["is", "are", "of", "a", "an", "the", "with", "in", "and", "as", "very"]
+        .contains(&words[at - 1].folded.as_str());
     strong && !said && covered(tail, Artists::AreModifiers)
 }
 
@@ -602,11 +533,7 @@ fn with_medium_before(words: &[Word], cut: usize) -> usize {
 }
 
 fn starts_with(words: &[Word], marker: &[&str]) -> bool {
-    words.len() >= marker.len()
-        && words
-            .iter()
-            .zip(marker)
-            .all(|(word, expected)| word.folded == *expected)
+    words.len() >= marker.len() && words.iter().zip(marker).all(|(word, expected)| word.folded == *expected)
 }
 
 /// Byte ranges of the phrases, separators left out.
@@ -640,17 +567,10 @@ fn phrase_spans(text: &str) -> Vec<(usize, usize)> {
 
 /// Whether a full stop after `before` ends a sentence: not after "dr", "mr", an initial or a number.
 fn ends_sentence(before: &str) -> bool {
-    let last = before
-        .rsplit(|c: char| !c.is_alphanumeric())
-        .next()
-        .unwrap_or("")
-        .to_lowercase();
+    let last = before.rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or("").to_lowercase();
     last.chars().count() > 1
-        && ![
-            "dr", "mr", "mrs", "ms", "st", "vs", "jr", "sr", "no", "mt", "prof", "ft", "feat",
-            "vol", "al",
-        ]
-        .contains(&last.as_str())
+        && !["dr", "mr", "mrs", "ms", "st", "vs", "jr", "sr", "no", "mt", "prof", "ft", "feat", "vol", "al"]
+            .contains(&last.as_str())
 }
 
 fn trimmed(phrase: &str) -> &str {
@@ -666,10 +586,7 @@ mod tests {
         let found = split(text).expect("a main content");
         assert_eq!(
             (found.main_content.as_str(), found.modifiers),
-            (
-                main_content,
-                modifiers.iter().map(|&m| m.to_owned()).collect()
-            )
+            (main_content, modifiers.iter().map(|&m| m.to_owned()).collect())
         );
     }
 
@@ -680,77 +597,30 @@ mod tests {
             "a fox in the snow, red scarf",
             &["digital art", "8k", "a house"],
         );
-        check(
-            "a fox, muted sunset palette",
-            "a fox",
-            &["muted sunset palette"],
-        );
-        check(
-            "a fox, film still from the movie alien",
-            "a fox",
-            &["film still from the movie alien"],
-        );
+        check("a fox, muted sunset palette", "a fox", &["muted sunset palette"]);
+        check("a fox, film still from the movie alien", "a fox", &["film still from the movie alien"]);
         check("a fox, 50mm, f/1.8", "a fox", &["50mm", "f/1.8"]);
-        check(
-            "a fox in the snow. oil painting. 4k",
-            "a fox in the snow",
-            &["oil painting", "4k"],
-        );
+        check("a fox in the snow. oil painting. 4k", "a fox in the snow", &["oil painting", "4k"]);
         check("a fox", "a fox", &[]);
     }
 
     #[test]
     fn leading_modifiers_stay_with_the_subject() {
         check("portrait of a fox, 8k", "portrait of a fox", &["8k"]);
-        check(
-            "highly detailed, close up of a fox, 8k",
-            "highly detailed, close up of a fox",
-            &["8k"],
-        );
-        check(
-            "surreal landscape, 8k, artstation",
-            "surreal landscape",
-            &["8k", "artstation"],
-        );
+        check("highly detailed, close up of a fox, 8k", "highly detailed, close up of a fox", &["8k"]);
+        check("surreal landscape, 8k, artstation", "surreal landscape", &["8k", "artstation"]);
         assert_eq!(split("8k, artstation, highly detailed"), None);
-        assert_eq!(
-            split("in the style of joshua middleton, clay mann, 8k"),
-            None
-        );
+        assert_eq!(split("in the style of joshua middleton, clay mann, 8k"), None);
     }
 
     #[test]
     fn credits_need_no_comma() {
-        check(
-            "medieval castle by greg rutkowski, 8k",
-            "medieval castle",
-            &["by greg rutkowski", "8k"],
-        );
-        check(
-            "a bunny astronaut by rossdraws, detailed",
-            "a bunny astronaut",
-            &["by rossdraws", "detailed"],
-        );
-        check(
-            "a thief on a motorcycle by Jo Nobody, 8k",
-            "a thief on a motorcycle",
-            &["by Jo Nobody", "8k"],
-        );
-        check(
-            "duke nukem concept art by yoji shinkawa",
-            "duke nukem",
-            &["concept art by yoji shinkawa"],
-        );
-        check(
-            "ice cream in cartoon style, 8k",
-            "ice cream",
-            &["in cartoon style", "8k"],
-        );
-        check(
-            "a fox in the style of monet",
-            "a fox",
-            &["in the style of monet"],
-        );
+        check("medieval castle by greg rutkowski, 8k", "medieval castle", &["by greg rutkowski", "8k"]);
+        check("a bunny astronaut by rossdraws, detailed", "a bunny astronaut", &["by rossdraws", "detailed"]);
+        check("a thief on a motorcycle by Jo Nobody, 8k", "a thief on a motorcycle", &["by Jo Nobody", "8k"]);
+        check("duke nukem concept art by yoji shinkawa", "duke nukem", &["concept art by yoji shinkawa"]);
+        check("ice cream in cartoon style, 8k", "ice cream", &["in cartoon style", "8k"]);
+        check("a fox in the style of monet", "a fox", &["in the style of monet"]);
         check(
             "a man on the moon highly detailed 8k octane render",
             "a man on the moon",
@@ -760,22 +630,10 @@ mod tests {
 
     #[test]
     fn not_every_by_is_a_credit() {
-        check(
-            "a castle surrounded by tall trees, 8k",
-            "a castle surrounded by tall trees",
-            &["8k"],
-        );
+        check("a castle surrounded by tall trees, 8k", "a castle surrounded by tall trees", &["8k"]);
         check("a house by the sea, 8k", "a house by the sea", &["8k"]);
-        check(
-            "a room lit by neon signs, 8k",
-            "a room lit by neon signs",
-            &["8k"],
-        );
-        check(
-            "portrait of salvador dali, 8k",
-            "portrait of salvador dali",
-            &["8k"],
-        );
+        check("a room lit by neon signs, 8k", "a room lit by neon signs", &["8k"]);
+        check("portrait of salvador dali, 8k", "portrait of salvador dali", &["8k"]);
     }
 
     #[test]

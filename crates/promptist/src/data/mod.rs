@@ -16,8 +16,8 @@ pub mod normalize;
 pub mod pairs;
 pub mod pairs_report;
 mod paraphrase;
+pub mod plain_text;
 #[cfg(feature = "http")]
 pub mod rephrase_http;
-pub mod plain_text;
 pub mod safety;
 pub mod sources;

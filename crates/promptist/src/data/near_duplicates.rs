@@ -31,10 +31,7 @@ impl NearDuplicates {
         // Proposals are cut off well below the threshold: an estimate from 128 hashes is off by up to 0.15.
         let (num_bands, band_width) = calculate_minhash_params(threshold - 0.1, NUM_HASHES);
         Self {
-            hasher: MinHasher64V1::new_with_hasher(
-                num_bands * band_width,
-                SipHasher24BuildHasher::default(),
-            ),
+            hasher: MinHasher64V1::new_with_hasher(num_bands * band_width, SipHasher24BuildHasher::default()),
             index: MinHashIndex::new(num_bands, band_width, threshold - 0.2),
             kept: Vec::new(),
             threshold,
@@ -61,10 +58,7 @@ impl NearDuplicates {
 
     fn find_shingles(&self, shingles: &HashSet<String>, signature: &Vec<u64>) -> Option<usize> {
         let proposed = self.index.query_owned(signature);
-        proposed
-            .into_iter()
-            .filter(|&kept| jaccard(&self.kept[kept], shingles) >= self.threshold)
-            .min()
+        proposed.into_iter().filter(|&kept| jaccard(&self.kept[kept], shingles) >= self.threshold).min()
     }
 
     fn signature(&self, shingles: &HashSet<String>) -> Vec<u64> {
@@ -78,10 +72,7 @@ fn shingles(text: &str) -> HashSet<String> {
     if words.len() < 2 {
         return words.into_iter().map(|word| word.folded).collect();
     }
-    words
-        .windows(2)
-        .map(|pair| format!("{} {}", pair[0].folded, pair[1].folded))
-        .collect()
+    words.windows(2).map(|pair| format!("{} {}", pair[0].folded, pair[1].folded)).collect()
 }
 
 fn jaccard(a: &HashSet<String>, b: &HashSet<String>) -> f64 {
@@ -104,15 +95,9 @@ mod tests {
         let mut set = NearDuplicates::new(THRESHOLD);
         assert_eq!(set.insert(LONG), None);
         assert_eq!(set.insert("a fox in the snow, oil painting"), None);
+        assert_eq!(set.insert(&LONG.replace("silver", "golden").to_uppercase()), Some(0));
         assert_eq!(
-            set.insert(&LONG.replace("silver", "golden").to_uppercase()),
-            Some(0)
-        );
-        assert_eq!(
-            set.insert(&LONG.replace(
-                "riding a white horse through a burning village",
-                "feeding a dog"
-            )),
+            set.insert(&LONG.replace("riding a white horse through a burning village", "feeding a dog")),
             None
         );
         assert_eq!(set.find("A fox in the snow -- oil painting!"), Some(1));

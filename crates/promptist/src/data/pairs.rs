@@ -89,23 +89,14 @@ impl PairsConfig {
             ("artist_share", self.artist_share),
         ] {
             if !(0.0..=1.0).contains(&share) {
-                return Err(Error::config(
-                    key,
-                    format!("{share} is not a share between 0 and 1"),
-                ));
+                return Err(Error::config(key, format!("{share} is not a share between 0 and 1")));
             }
         }
         if self.validation_share + self.test_share >= 1.0 {
-            return Err(Error::config(
-                "test_share",
-                "validation and test leave nothing to train on",
-            ));
+            return Err(Error::config("test_share", "validation and test leave nothing to train on"));
         }
         if self.targets.is_empty() {
-            return Err(Error::config(
-                "targets",
-                "no file of engineered prompts is given",
-            ));
+            return Err(Error::config("targets", "no file of engineered prompts is given"));
         }
         Ok(())
     }
@@ -159,11 +150,7 @@ pub fn make(
         let file = config.targets.first().cloned().unwrap_or_default();
         return Err(Error::file(
             file,
-            format!(
-                "no usable target among {} lines: {}",
-                report.read,
-                report.reasons()
-            ),
+            format!("no usable target among {} lines: {}", report.read, report.reasons()),
         ));
     }
     let parts = pair_up(&splits, config, rephraser, &mut report, progress)?;
@@ -179,10 +166,7 @@ struct Excluded {
 
 impl Excluded {
     fn read(config: &PairsConfig, progress: &dyn Progress) -> Result<Self> {
-        let mut excluded = Self {
-            contents: HashSet::new(),
-            near: NearDuplicates::new(THRESHOLD),
-        };
+        let mut excluded = Self { contents: HashSet::new(), near: NearDuplicates::new(THRESHOLD) };
         for path in &config.exclude {
             let texts = lines::read_texts(path, &config.field)?;
             progress.begin("read prompts to exclude", Some(texts.len() as u64), "lines");
@@ -201,30 +185,20 @@ impl Excluded {
         let main_content =
             main_content::split(&text).map_or_else(|| text.clone(), |split| split.main_content);
         self.near.insert(&main_content);
-        self.contents
-            .extend([letters(&text), letters(&main_content)]);
+        self.contents.extend([letters(&text), letters(&main_content)]);
     }
 
     fn holds(&self, split: &Split) -> bool {
-        self.contents.contains(&letters(&split.main_content))
-            || self.near.find(&split.main_content).is_some()
+        self.contents.contains(&letters(&split.main_content)) || self.near.find(&split.main_content).is_some()
     }
 }
 
 /// Reads every line of the targets and normalises it; junk and unsafe lines end here.
-fn read_targets(
-    config: &PairsConfig,
-    report: &mut Report,
-    progress: &dyn Progress,
-) -> Result<Vec<String>> {
+fn read_targets(config: &PairsConfig, report: &mut Report, progress: &dyn Progress) -> Result<Vec<String>> {
     let mut targets = Vec::new();
     for path in &config.targets {
         let texts = lines::read_texts(path, &config.field)?;
-        progress.begin(
-            "read and normalise targets",
-            Some(texts.len() as u64),
-            "lines",
-        );
+        progress.begin("read and normalise targets", Some(texts.len() as u64), "lines");
         for text in texts {
             report.read += 1;
             progress.advance(1, "");
@@ -236,9 +210,7 @@ fn read_targets(
                 ) {
                     // Unsafe lines are counted, not shown.
                     (Some(rule), _) => report.drop(&format!("unsafe: {rule}"), ""),
-                    (_, Some(broken)) => {
-                        report.drop(&format!("degenerate: {}", broken.reason()), &target)
-                    }
+                    (_, Some(broken)) => report.drop(&format!("degenerate: {}", broken.reason()), &target),
                     (None, None) => targets.push(target),
                 },
             }
@@ -258,11 +230,7 @@ fn select(
 ) -> Vec<Split> {
     let mut kept = NearDuplicates::new(THRESHOLD);
     let mut splits = Vec::new();
-    progress.begin(
-        "split and compare targets",
-        Some(targets.len() as u64),
-        "targets",
-    );
+    progress.begin("split and compare targets", Some(targets.len() as u64), "targets");
     for target in targets {
         progress.advance(1, "");
         let Some(split) = main_content::split(&target) else {
@@ -289,21 +257,19 @@ fn select(
 /// The split as the configuration wants it: credits and late content.
 fn prepared(split: Split, config: &PairsConfig, report: &mut Report) -> Split {
     let target = sources::target(&split);
-    let credits = split.modifiers.iter().any(|modifier| {
-        artists::names_artist(modifier) || main_content::credit_start(modifier).is_some()
-    });
+    let credits = split
+        .modifiers
+        .iter()
+        .any(|modifier| artists::names_artist(modifier) || main_content::credit_start(modifier).is_some());
     report.crediting_artists += usize::from(credits);
-    let mut split = if credits && !sources::keeps_artists(&target, config.seed, config.artist_share)
-    {
+    let mut split = if credits && !sources::keeps_artists(&target, config.seed, config.artist_share) {
         sources::without_artists(&split)
     } else {
         split
     };
     if config.late_content != LateContent::Keep {
-        let (modifiers, late): (Vec<_>, Vec<_>) = split
-            .modifiers
-            .into_iter()
-            .partition(|phrase| main_content::is_modifier(phrase));
+        let (modifiers, late): (Vec<_>, Vec<_>) =
+            split.modifiers.into_iter().partition(|phrase| main_content::is_modifier(phrase));
         split.modifiers = modifiers;
         if config.late_content == LateContent::MoveUp {
             for phrase in late {
@@ -347,10 +313,7 @@ fn part_of(main_content: &str, config: &PairsConfig) -> Part {
     hash.update(config.seed.to_le_bytes());
     hash.update(letters(main_content).as_bytes());
     let digest: [u8; 32] = hash.finalize().into();
-    let first = digest
-        .iter()
-        .take(8)
-        .fold(0_u64, |number, &byte| (number << 8) | u64::from(byte));
+    let first = digest.iter().take(8).fold(0_u64, |number, &byte| (number << 8) | u64::from(byte));
     let at = first as f64 / u64::MAX as f64;
     if at < config.test_share {
         Part::Test
@@ -363,10 +326,7 @@ fn part_of(main_content: &str, config: &PairsConfig) -> Part {
 
 /// Letters and digits, lower case: what two spellings of one content share.
 fn letters(text: &str) -> String {
-    text.chars()
-        .filter(|c| c.is_alphanumeric())
-        .flat_map(char::to_lowercase)
-        .collect()
+    text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 fn write(out: &Path, parts: &[Vec<Pair>; 3], report: &Report) -> Result<()> {
@@ -395,36 +355,23 @@ mod tests {
     use super::*;
     use crate::progress::NoProgress;
 
-    fn run(
-        lines: &[&str],
-        edit: impl FnOnce(&mut PairsConfig),
-    ) -> (tempfile::TempDir, Result<Report>) {
+    fn run(lines: &[&str], edit: impl FnOnce(&mut PairsConfig)) -> (tempfile::TempDir, Result<Report>) {
         let folder = tempfile::tempdir().expect("a folder");
         let targets = folder.path().join("targets.txt");
         std::fs::write(&targets, lines.join("\n") + "\n").expect("targets");
-        let mut config = PairsConfig {
-            targets: vec![targets],
-            seed: 3,
-            ..PairsConfig::default()
-        };
+        let mut config = PairsConfig { targets: vec![targets], seed: 3, ..PairsConfig::default() };
         edit(&mut config);
         let report = make(&config, &folder.path().join("out"), None, &NoProgress);
         (folder, report)
     }
 
     fn pairs_of(folder: &tempfile::TempDir, part: Part) -> Vec<Pair> {
-        let text = std::fs::read_to_string(folder.path().join("out").join(part.file_name()))
-            .expect("a part");
-        text.lines()
-            .map(|line| serde_json::from_str(line).expect("a pair"))
-            .collect()
+        let text = std::fs::read_to_string(folder.path().join("out").join(part.file_name())).expect("a part");
+        text.lines().map(|line| serde_json::from_str(line).expect("a pair")).collect()
     }
 
     fn all_pairs(folder: &tempfile::TempDir) -> Vec<Pair> {
-        Part::ALL
-            .into_iter()
-            .flat_map(|part| pairs_of(folder, part))
-            .collect()
+        Part::ALL.into_iter().flat_map(|part| pairs_of(folder, part)).collect()
     }
 
     #[test]
@@ -468,7 +415,11 @@ mod tests {
     fn excluded_prompts_leave_no_target() {
         let folder = tempfile::tempdir().expect("a folder");
         let eval = folder.path().join("eval.txt");
-        std::fs::write(&eval, "A Fox in the snow\nan old castle by the sea under a red moon with seven ravens in the sky, 8k\n").expect("eval");
+        std::fs::write(
+            &eval,
+            "A Fox in the snow\nan old castle by the sea under a red moon with seven ravens in the sky, 8k\n",
+        )
+        .expect("eval");
         let (_out, report) = run(
             &[
                 "a fox in the snow, digital painting",
@@ -488,9 +439,8 @@ mod tests {
             (LateContent::MoveUp, "a fox, a castle, 8k, bokeh"),
             (LateContent::Drop, "a fox, 8k, bokeh"),
         ] {
-            let (folder, report) = run(&["a fox, 8k, a castle, bokeh"], |config| {
-                config.late_content = late_content
-            });
+            let (folder, report) =
+                run(&["a fox, 8k, a castle, bokeh"], |config| config.late_content = late_content);
             report.expect("a report");
             assert_eq!(all_pairs(&folder)[0].y, expected);
         }
@@ -498,13 +448,10 @@ mod tests {
 
     #[test]
     fn without_artists_no_credit_is_left() {
-        let (folder, report) = run(
-            &[
-                "a fox, by greg rutkowski, 8k",
-                "an owl, art by artgerm, hdr",
-            ],
-            |config| config.artist_share = 0.0,
-        );
+        let (folder, report) =
+            run(&["a fox, by greg rutkowski, 8k", "an owl, art by artgerm, hdr"], |config| {
+                config.artist_share = 0.0
+            });
         assert_eq!(report.expect("a report").crediting_artists, 2);
         assert!(
             all_pairs(&folder)
@@ -526,22 +473,14 @@ mod tests {
 
         let folder = tempfile::tempdir().expect("a folder");
         for (name, bytes, place) in [
-            (
-                "a.jsonl",
-                &b"{\"text\": \"x\"}\n{\"text\": 3}\n"[..],
-                "a.jsonl:2",
-            ),
+            ("a.jsonl", &b"{\"text\": \"x\"}\n{\"text\": 3}\n"[..], "a.jsonl:2"),
             ("b.txt", b"ok\n\xff\n", "b.txt:2"),
         ] {
             let path = folder.path().join(name);
             std::fs::write(&path, bytes).expect("written");
-            let config = PairsConfig {
-                targets: vec![path],
-                ..PairsConfig::default()
-            };
-            let message = make(&config, folder.path(), None, &NoProgress)
-                .expect_err("a bad line")
-                .to_string();
+            let config = PairsConfig { targets: vec![path], ..PairsConfig::default() };
+            let message =
+                make(&config, folder.path(), None, &NoProgress).expect_err("a bad line").to_string();
             assert!(message.contains(place), "{message}");
         }
     }

@@ -72,15 +72,8 @@ impl Report {
             *self.kinds.entry(pair.kind).or_default() += 1;
             *self.origins.entry(pair.source).or_default() += 1;
         }
-        *self
-            .modifiers_per_target
-            .entry(split.modifiers.len())
-            .or_default() += 1;
-        self.naming_artists += usize::from(
-            pairs
-                .first()
-                .is_some_and(|pair| artists::names_artist(&pair.y)),
-        );
+        *self.modifiers_per_target.entry(split.modifiers.len()).or_default() += 1;
+        self.naming_artists += usize::from(pairs.first().is_some_and(|pair| artists::names_artist(&pair.y)));
         for modifier in &split.modifiers {
             *self.modifiers.entry(modifier.to_lowercase()).or_default() += 1;
         }
@@ -88,21 +81,15 @@ impl Report {
 
     /// The reasons of dropped lines with their counts, on one line.
     pub(crate) fn reasons(&self) -> String {
-        let reasons: Vec<String> = self
-            .dropped
-            .iter()
-            .map(|(reason, dropped)| format!("{} {reason}", dropped.count))
-            .collect();
+        let reasons: Vec<String> =
+            self.dropped.iter().map(|(reason, dropped)| format!("{} {reason}", dropped.count)).collect();
         reasons.join(", ")
     }
 
     /// The commonest modifiers and the number of targets that hold each, commonest first.
     pub fn commonest_modifiers(&self, most: usize) -> Vec<(&str, usize)> {
-        let mut modifiers: Vec<(&str, usize)> = self
-            .modifiers
-            .iter()
-            .map(|(modifier, &count)| (modifier.as_str(), count))
-            .collect();
+        let mut modifiers: Vec<(&str, usize)> =
+            self.modifiers.iter().map(|(modifier, &count)| (modifier.as_str(), count)).collect();
         modifiers.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
         modifiers.truncate(most);
         modifiers
@@ -110,11 +97,8 @@ impl Report {
 
     /// Modifiers of an average target.
     pub fn mean_modifiers(&self) -> f64 {
-        let all: usize = self
-            .modifiers_per_target
-            .iter()
-            .map(|(modifiers, targets)| modifiers * targets)
-            .sum();
+        let all: usize =
+            self.modifiers_per_target.iter().map(|(modifiers, targets)| modifiers * targets).sum();
         all as f64 / self.kept.max(1) as f64
     }
 }
@@ -125,13 +109,7 @@ impl fmt::Display for Report {
         let share = |count: usize, of: usize| 100.0 * count as f64 / of.max(1) as f64;
         writeln!(f, "{:<34}{:>9}{:>9}", "targets", "lines", "share")?;
         writeln!(f, "  {:<32}{:>9}", "read", self.read)?;
-        writeln!(
-            f,
-            "  {:<32}{:>9}{:>8.1}%",
-            "kept",
-            self.kept,
-            share(self.kept, self.read)
-        )?;
+        writeln!(f, "  {:<32}{:>9}{:>8.1}%", "kept", self.kept, share(self.kept, self.read))?;
         for (reason, dropped) in &self.dropped {
             writeln!(
                 f,
@@ -143,11 +121,7 @@ impl fmt::Display for Report {
         }
         writeln!(f, "\n{:<34}{:>9}{:>9}", "written", "targets", "pairs")?;
         for (part, targets) in &self.targets {
-            writeln!(
-                f,
-                "  {part:<32}{targets:>9}{:>9}",
-                self.pairs.get(part).copied().unwrap_or(0)
-            )?;
+            writeln!(f, "  {part:<32}{targets:>9}{:>9}", self.pairs.get(part).copied().unwrap_or(0))?;
         }
         let pairs: usize = self.kinds.values().sum();
         writeln!(f, "\n{:<34}{:>9}{:>9}", "pairs by kind", "pairs", "share")?;
@@ -159,35 +133,18 @@ impl fmt::Display for Report {
                 share(*count, pairs)
             )?;
         }
-        writeln!(
-            f,
-            "\nmodifiers per target: {:.1} on average",
-            self.mean_modifiers()
-        )?;
+        writeln!(f, "\nmodifiers per target: {:.1} on average", self.mean_modifiers())?;
         writeln!(
             f,
             "credited artists: {} lines; named in {} kept targets",
             self.crediting_artists, self.naming_artists
         )?;
-        writeln!(
-            f,
-            "\n{:<34}{:>9}{:>9}",
-            "commonest modifiers", "targets", "share"
-        )?;
+        writeln!(f, "\n{:<34}{:>9}{:>9}", "commonest modifiers", "targets", "share")?;
         for (modifier, count) in self.commonest_modifiers(COMMONEST) {
-            writeln!(
-                f,
-                "  {:<32}{count:>9}{:>8.1}%",
-                shortened(modifier),
-                share(count, self.kept)
-            )?;
+            writeln!(f, "  {:<32}{count:>9}{:>8.1}%", shortened(modifier), share(count, self.kept))?;
         }
         writeln!(f, "\nexamples of what was dropped")?;
-        for (reason, dropped) in self
-            .dropped
-            .iter()
-            .filter(|(_, dropped)| !dropped.examples.is_empty())
-        {
+        for (reason, dropped) in self.dropped.iter().filter(|(_, dropped)| !dropped.examples.is_empty()) {
             writeln!(f, "  {reason}")?;
             for example in &dropped.examples {
                 writeln!(f, "    {example:?}")?;

@@ -25,11 +25,7 @@ pub fn main_content(text: &str, rng: &mut ChaCha8Rng) -> String {
     let finished = finish(&sentence, rng.random_bool(0.5));
     // Where nothing changed, the full stop does.
     let same = finished.eq_ignore_ascii_case(text);
-    if same {
-        finish(&sentence, true)
-    } else {
-        finished
-    }
+    if same { finish(&sentence, true) } else { finished }
 }
 
 /// RTP: a whole target in another form.
@@ -44,15 +40,8 @@ pub fn target(split: &Split, rng: &mut ChaCha8Rng) -> String {
     let mut sentence = String::new();
     match parts.medium.filter(|_| !starts_as_medium(&subject)) {
         Some(medium) => {
-            let described = [adjectives.join(", "), medium.to_owned()]
-                .join(" ")
-                .trim()
-                .to_owned();
-            sentence.push_str(&if is_countable(medium) {
-                with_article(&described)
-            } else {
-                described
-            });
+            let described = [adjectives.join(", "), medium.to_owned()].join(" ").trim().to_owned();
+            sentence.push_str(&if is_countable(medium) { with_article(&described) } else { described });
             sentence.push_str(" of ");
             sentence.push_str(&inside(&subject));
         }
@@ -87,11 +76,7 @@ pub fn target(split: &Split, rng: &mut ChaCha8Rng) -> String {
     }
     if !parts.looks.is_empty() {
         let lead = LOOKS[rng.random_range(0..LOOKS.len())];
-        sentence = format!(
-            "{}. {lead} {}",
-            sentence.trim_end_matches('.'),
-            listed(&parts.looks)
-        );
+        sentence = format!("{}. {lead} {}", sentence.trim_end_matches('.'), listed(&parts.looks));
         return finish(&sentence, true);
     }
     finish(&sentence, rng.random_bool(0.6))
@@ -108,13 +93,7 @@ const FRAMES: &[&str] = &[
     "imagine",
 ];
 const NOUNS: &[&str] = &["picture", "image", "scene", "view"];
-const LOOKS: &[&str] = &[
-    "It looks",
-    "It is",
-    "The picture is",
-    "The image should be",
-    "Make it",
-];
+const LOOKS: &[&str] = &["It looks", "It is", "The picture is", "The image should be", "Make it"];
 
 /// The phrases of a target by the part they play in a sentence.
 struct Parts<'a> {
@@ -192,8 +171,8 @@ fn joined(phrases: &[&str], form: Form, rng: &mut ChaCha8Rng) -> String {
     for phrase in rest {
         let found = words(phrase);
         let opening = found.first().map_or("", |word| word.folded.as_str());
-        let runs_on = found.len() > 1
-            && (opening.ends_with("ing") && opening.len() > 4 || LINKS.contains(&opening));
+        let runs_on =
+            found.len() > 1 && (opening.ends_with("ing") && opening.len() > 4 || LINKS.contains(&opening));
         if runs_on {
             sentence.push(' ');
         } else {
@@ -211,11 +190,7 @@ fn joined(phrases: &[&str], form: Form, rng: &mut ChaCha8Rng) -> String {
 /// A phrase that no longer opens the sentence: its article loses the capital.
 fn inside(phrase: &str) -> String {
     let article = phrase.split(' ').next().unwrap_or("");
-    if ["A", "An", "The"].contains(&article) {
-        lower_first(phrase)
-    } else {
-        phrase.to_owned()
-    }
+    if ["A", "An", "The"].contains(&article) { lower_first(phrase) } else { phrase.to_owned() }
 }
 
 /// "a cat sitting on a mat" becomes "a cat is sitting on a mat" or "a cat that is sitting on a mat", or back.
@@ -228,30 +203,21 @@ fn restated(phrase: &str, form: Form, rng: &mut ChaCha8Rng) -> String {
         // After "is", "who", "and" or an adverb there is nothing to put in.
         // "bears without eyes holding ...": the verb must not be tied to the wrong noun.
         let from = if opens_as_medium {
-            found
-                .iter()
-                .position(|word| word.folded == "of")
-                .map_or(0, |of| of + 1)
+            found.iter().position(|word| word.folded == "of").map_or(0, |of| of + 1)
         } else {
             0
         };
         let one_noun = found.get(from..at).is_some_and(|subject| {
             subject.iter().all(|word| {
-                !LINKS.contains(&word.folded.as_str())
-                    && !NOT_IN_A_SUBJECT.contains(&word.folded.as_str())
+                !LINKS.contains(&word.folded.as_str()) && !NOT_IN_A_SUBJECT.contains(&word.folded.as_str())
             })
         });
-        let apart =
-            NOT_BEFORE_A_VERB.contains(&before.folded.as_str()) || before.folded.ends_with("ly");
+        let apart = NOT_BEFORE_A_VERB.contains(&before.folded.as_str()) || before.folded.ends_with("ly");
         if one_noun && !apart && phrase[before.end..verb.start].trim().is_empty() {
             let plural = before.folded.ends_with('s') && !before.folded.ends_with("ss");
             let to_be = if plural { "are" } else { "is" };
             let relative = opens_as_medium || form == Form::Noun || rng.random_bool(0.4);
-            let link = if relative {
-                format!("that {to_be}")
-            } else {
-                to_be.to_owned()
-            };
+            let link = if relative { format!("that {to_be}") } else { to_be.to_owned() };
             return format!(
                 "{} {link} {}",
                 with_medium_article(&phrase[..before.end]),
@@ -260,17 +226,12 @@ fn restated(phrase: &str, form: Form, rng: &mut ChaCha8Rng) -> String {
         }
     }
     if let Some(at) = phrase.find(" with a ").filter(|_| rng.random_bool(0.3)) {
-        return format!(
-            "{} that has {}",
-            with_medium_article(&phrase[..at]),
-            &phrase[at + " with ".len()..]
-        );
+        return format!("{} that has {}", with_medium_article(&phrase[..at]), &phrase[at + " with ".len()..]);
     }
     match phrase.split_once(' ') {
         // Half of what people type is telegraphic.
         Some((article, rest))
-            if ["a", "an", "the"].contains(&article.to_lowercase().as_str())
-                && rng.random_bool(0.3) =>
+            if ["a", "an", "the"].contains(&article.to_lowercase().as_str()) && rng.random_bool(0.3) =>
         {
             rest.to_owned()
         }
@@ -286,48 +247,34 @@ fn with_medium_article(phrase: &str) -> String {
             && phrase[..medium.len()].eq_ignore_ascii_case(medium)
             && phrase[medium.len()..].starts_with(" of ")
     });
-    if bare {
-        with_article(&lower_first(phrase))
-    } else {
-        phrase.to_owned()
-    }
+    if bare { with_article(&lower_first(phrase)) } else { phrase.to_owned() }
 }
 
 fn starts_as_medium(phrase: &str) -> bool {
     let found = words(phrase);
-    found
-        .iter()
-        .take(6)
-        .position(|word| word.folded == "of")
-        .is_some_and(|of| {
-            of > 0
-                && (COUNTABLE.contains(&found[of - 1].folded.as_str())
-                    || MEDIUMS.contains(&found[of - 1].folded.as_str())
-                    || NOUNS.contains(&found[of - 1].folded.as_str())
-                    || ["shot", "up", "closeup", "still"].contains(&found[of - 1].folded.as_str()))
-        })
+    found.iter().take(6).position(|word| word.folded == "of").is_some_and(|of| {
+        of > 0
+            && (COUNTABLE.contains(&found[of - 1].folded.as_str())
+                || MEDIUMS.contains(&found[of - 1].folded.as_str())
+                || NOUNS.contains(&found[of - 1].folded.as_str())
+                || ["shot", "up", "closeup", "still"].contains(&found[of - 1].folded.as_str()))
+    })
 }
 
 fn without_article(phrase: &str) -> &str {
     match phrase.split_once(' ') {
-        Some((article, rest)) if ["a", "an", "the"].contains(&article.to_lowercase().as_str()) => {
-            rest
-        }
+        Some((article, rest)) if ["a", "an", "the"].contains(&article.to_lowercase().as_str()) => rest,
         _ => phrase,
     }
 }
 
 fn is_countable(medium: &str) -> bool {
-    words(medium)
-        .last()
-        .is_some_and(|last| COUNTABLE.contains(&last.folded.as_str()))
+    words(medium).last().is_some_and(|last| COUNTABLE.contains(&last.folded.as_str()))
 }
 
 fn is_style(found: &[lexicon::Word]) -> bool {
     matches!(lexicon::longest_term(found), Some((taken, Kind::Style)) if taken == found.len())
-        && found
-            .last()
-            .is_some_and(|last| STYLES.contains(&last.folded.as_str()))
+        && found.last().is_some_and(|last| STYLES.contains(&last.folded.as_str()))
 }
 
 /// Whether a phrase is an artist's name and nothing else.
@@ -346,13 +293,9 @@ fn listed(phrases: &[&str]) -> String {
 }
 
 fn with_article(noun: &str) -> String {
-    let first = words(noun)
-        .first()
-        .map_or(String::new(), |word| word.folded.clone());
+    let first = words(noun).first().map_or(String::new(), |word| word.folded.clone());
     let vowel = first.starts_with(['a', 'e', 'i', 'o', 'u', '8'])
-        && !["uni", "one", "euro", "use", "ukulele"]
-            .iter()
-            .any(|start| first.starts_with(start))
+        && !["uni", "one", "euro", "use", "ukulele"].iter().any(|start| first.starts_with(start))
         || ["hd", "hdr", "hq", "honest", "hour", "hourglass"].contains(&first.as_str());
     format!("{} {noun}", if vowel { "an" } else { "a" })
 }
@@ -364,18 +307,14 @@ fn finish(text: &str, sentence: bool) -> String {
         return text.to_owned();
     }
     let mut chars = text.chars();
-    let first = chars
-        .next()
-        .map_or(String::new(), |first| first.to_uppercase().collect());
+    let first = chars.next().map_or(String::new(), |first| first.to_uppercase().collect());
     let end = if text.ends_with(['!', '?']) { "" } else { "." };
     format!("{first}{}{end}", chars.as_str())
 }
 
 fn lower_first(text: &str) -> String {
     let mut chars = text.chars();
-    let first = chars
-        .next()
-        .map_or(String::new(), |first| first.to_lowercase().collect());
+    let first = chars.next().map_or(String::new(), |first| first.to_lowercase().collect());
     format!("{first}{}", chars.as_str())
 }
 
@@ -391,9 +330,8 @@ const VERBS: &[&str] = &[
 ];
 
 /// Words that give a subject a second noun.
-const NOT_IN_A_SUBJECT: &[&str] = &[
-    "of", "without", "as", "or", "to", "for", "&", "who", "that", "which", "is", "are",
-];
+const NOT_IN_A_SUBJECT: &[&str] =
+    &["of", "without", "as", "or", "to", "for", "&", "who", "that", "which", "is", "are"];
 
 #[rustfmt::skip]
 const NOT_BEFORE_A_VERB: &[&str] = &[
@@ -463,9 +401,8 @@ mod tests {
 
     /// All forms that the rules give over many draws.
     fn forms(text: &str) -> Vec<String> {
-        let mut forms: Vec<String> = (0..200)
-            .map(|seed| main_content(text, &mut target_rng(seed, text)))
-            .collect();
+        let mut forms: Vec<String> =
+            (0..200).map(|seed| main_content(text, &mut target_rng(seed, text))).collect();
         forms.sort();
         forms.dedup();
         forms
@@ -475,40 +412,21 @@ mod tests {
     fn one_content_has_many_forms_and_keeps_its_words() {
         let forms = forms("a rabbit wearing a space suit, holding a flag, stars");
         assert!(forms.len() > 20, "{forms:#?}");
-        assert!(
-            forms
-                .iter()
-                .any(|form| form.starts_with("a rabbit is wearing a space suit")),
-            "{forms:#?}"
-        );
+        assert!(forms.iter().any(|form| form.starts_with("a rabbit is wearing a space suit")), "{forms:#?}");
         for form in &forms {
-            for word in [
-                "rabbit", "wearing", "space", "suit", "holding", "flag", "stars",
-            ] {
+            for word in ["rabbit", "wearing", "space", "suit", "holding", "flag", "stars"] {
                 assert!(form.to_lowercase().contains(word), "{form}");
             }
-            assert!(
-                !form.contains("  ") && !form.contains(" ,") && !form.ends_with(','),
-                "{form}"
-            );
+            assert!(!form.contains("  ") && !form.contains(" ,") && !form.ends_with(','), "{form}");
         }
     }
 
     #[test]
     fn plural_subjects_take_are() {
         let forms = forms("two dogs running on a beach");
-        assert!(
-            !forms.iter().any(|form| form.contains("of two dogs are")),
-            "{forms:#?}"
-        );
-        assert!(
-            forms.iter().any(|form| form.contains("dogs are running")),
-            "{forms:#?}"
-        );
-        assert!(
-            !forms.iter().any(|form| form.contains("dogs is")),
-            "{forms:#?}"
-        );
+        assert!(!forms.iter().any(|form| form.contains("of two dogs are")), "{forms:#?}");
+        assert!(forms.iter().any(|form| form.contains("dogs are running")), "{forms:#?}");
+        assert!(!forms.iter().any(|form| form.contains("dogs is")), "{forms:#?}");
     }
 
     #[test]
@@ -525,10 +443,11 @@ mod tests {
 
     #[test]
     fn a_target_becomes_a_sentence() {
-        let split = main_content::split("a fox in the snow, highly detailed, oil painting, soft lighting, art nouveau, by alphonse mucha").expect("split");
-        let forms: Vec<String> = (0..100)
-            .map(|seed| target(&split, &mut target_rng(seed, "fox")))
-            .collect();
+        let split = main_content::split(
+            "a fox in the snow, highly detailed, oil painting, soft lighting, art nouveau, by alphonse mucha",
+        )
+        .expect("split");
+        let forms: Vec<String> = (0..100).map(|seed| target(&split, &mut target_rng(seed, "fox"))).collect();
         assert!(
             forms.iter().all(|form| form.contains("oil painting of ")
                 && form.contains("with soft lighting")
@@ -536,14 +455,10 @@ mod tests {
             "{forms:#?}"
         );
         assert!(
-            forms.iter().any(|form| form.starts_with(
-                "A highly detailed oil painting of a fox in the snow with soft lighting"
-            )),
+            forms.iter().any(|form| form
+                .starts_with("A highly detailed oil painting of a fox in the snow with soft lighting")),
             "{forms:#?}"
         );
-        assert!(
-            forms.iter().all(|form| form.contains("alphonse mucha")),
-            "{forms:#?}"
-        );
+        assert!(forms.iter().all(|form| form.contains("alphonse mucha")), "{forms:#?}");
     }
 }

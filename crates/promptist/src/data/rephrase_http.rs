@@ -27,9 +27,7 @@ const TRIES: u32 = 4;
 impl RephraseOverHttp {
     /// `url` is the API's base, such as `http://localhost:8080/v1`; `key` is sent as a bearer token.
     pub fn new(url: &str, model: &str, key: Option<String>) -> Self {
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs(120)))
-            .build();
+        let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(120))).build();
         Self {
             agent: config.into(),
             url: format!("{}/chat/completions", url.trim_end_matches('/')),
@@ -45,22 +43,10 @@ impl RephraseOverHttp {
         }
         let question = template::prompt(text);
         let messages = [
-            Message {
-                role: "system".into(),
-                content: INSTRUCTION.into(),
-            },
-            Message {
-                role: "user".into(),
-                content: question,
-            },
+            Message { role: "system".into(), content: INSTRUCTION.into() },
+            Message { role: "user".into(), content: question },
         ];
-        let body = Question {
-            model: &self.model,
-            messages,
-            temperature: 0.7,
-            max_tokens: 120,
-            seed: 0,
-        };
+        let body = Question { model: &self.model, messages, temperature: 0.7, max_tokens: 120, seed: 0 };
         request.send_json(&body)?.body_mut().read_json()
     }
 }
@@ -85,25 +71,15 @@ impl Rephrase for RephraseOverHttp {
 
 impl RephraseOverHttp {
     fn first_line(&self, answer: Answer) -> Result<String> {
-        let text = answer
-            .choices
-            .into_iter()
-            .next()
-            .map(|choice| choice.message.content);
+        let text = answer.choices.into_iter().next().map(|choice| choice.message.content);
         let line = text.as_deref().and_then(|text| {
-            text.lines()
-                .map(|line| line.trim().trim_matches('"'))
-                .find(|line| !line.is_empty())
+            text.lines().map(|line| line.trim().trim_matches('"')).find(|line| !line.is_empty())
         });
-        line.map(str::to_owned)
-            .ok_or_else(|| self.error("the answer holds no text".to_owned()))
+        line.map(str::to_owned).ok_or_else(|| self.error("the answer holds no text".to_owned()))
     }
 
     fn error(&self, reason: String) -> Error {
-        Error::Http {
-            url: self.url.clone(),
-            reason,
-        }
+        Error::Http { url: self.url.clone(), reason }
     }
 }
 
@@ -188,10 +164,7 @@ mod tests {
             ),
         ]);
         let model = RephraseOverHttp::new(&url, "tiny", Some("secret".to_owned()));
-        assert_eq!(
-            model.rephrase(" a fox sitting ").expect("an answer"),
-            "A fox sits."
-        );
+        assert_eq!(model.rephrase(" a fox sitting ").expect("an answer"), "A fox sits.");
         let bodies = server.join().expect("the server");
         assert!(
             bodies[1].contains("a fox sitting Rephrase:") && bodies[1].contains("\"tiny\""),
@@ -203,14 +176,9 @@ mod tests {
     #[test]
     fn a_refusal_names_the_url() {
         let (url, server) = serve(&[("401 Unauthorized", "{}")]);
-        let error = RephraseOverHttp::new(&url, "tiny", None)
-            .rephrase("a fox")
-            .expect_err("refused")
-            .to_string();
-        assert!(
-            error.contains("/v1/chat/completions") && error.contains("401"),
-            "{error}"
-        );
+        let error =
+            RephraseOverHttp::new(&url, "tiny", None).rephrase("a fox").expect_err("refused").to_string();
+        assert!(error.contains("/v1/chat/completions") && error.contains("401"), "{error}");
         server.join().expect("the server");
     }
 }

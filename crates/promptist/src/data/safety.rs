@@ -15,11 +15,7 @@ pub fn check(text: &str) -> Option<&'static str> {
     let plain: Vec<String> = words(text).into_iter().map(|word| word.folded).collect();
     broken_rule(&plain).or_else(|| {
         let seen_through = disguised(text);
-        if seen_through == plain {
-            None
-        } else {
-            broken_rule(&seen_through)
-        }
+        if seen_through == plain { None } else { broken_rule(&seen_through) }
     })
 }
 
@@ -48,11 +44,10 @@ fn broken_rule(words: &[String]) -> Option<&'static str> {
 /// "12 years old", "15 year old", "aged 9".
 fn names_age_of_a_minor(words: &[String]) -> bool {
     let minor = |word: &str| word.parse::<u32>().is_ok_and(|age| age < 18);
-    words.windows(3).any(|run| {
-        minor(&run[0]) && ["year", "years"].contains(&run[1].as_str()) && run[2] == "old"
-    }) || words
-        .windows(2)
-        .any(|run| ["aged", "age"].contains(&run[0].as_str()) && minor(&run[1]))
+    words
+        .windows(3)
+        .any(|run| minor(&run[0]) && ["year", "years"].contains(&run[1].as_str()) && run[2] == "old")
+        || words.windows(2).any(|run| ["aged", "age"].contains(&run[0].as_str()) && minor(&run[1]))
 }
 
 /// The words as they are meant: leetspeak read, single letters joined, stretched letters shortened.
@@ -99,10 +94,7 @@ fn unleeted(word: &str) -> String {
         '7' => 't',
         c => c,
     };
-    word.chars()
-        .map(read)
-        .filter(|c| c.is_alphanumeric())
-        .collect()
+    word.chars().map(read).filter(|c| c.is_alphanumeric()).collect()
 }
 
 /// Three or more of a letter become one: no English word has three.
@@ -162,12 +154,10 @@ impl Lists {
     }
 
     fn harmless_at(&self, words: &[String], at: usize) -> Option<usize> {
-        (2..=self.longest.min(words.len() - at))
-            .rev()
-            .find(|&taken| {
-                let entry = words[at..at + taken].join(" ");
-                self.harmless.contains(&entry) || self.harmless.contains(singular(&entry))
-            })
+        (2..=self.longest.min(words.len() - at)).rev().find(|&taken| {
+            let entry = words[at..at + taken].join(" ");
+            self.harmless.contains(&entry) || self.harmless.contains(singular(&entry))
+        })
     }
 }
 
@@ -178,10 +168,7 @@ fn singular(entry: &str) -> &str {
 static LISTS: LazyLock<Lists> = LazyLock::new(|| {
     let mut lists = Lists::default();
     let mut section = None;
-    for line in include_str!("../../data/lists/unsafe.txt")
-        .lines()
-        .map(str::trim)
-    {
+    for line in include_str!("../../data/lists/unsafe.txt").lines().map(str::trim) {
         match line {
             "" => {}
             _ if line.starts_with('#') => {}
@@ -198,11 +185,7 @@ static LISTS: LazyLock<Lists> = LazyLock::new(|| {
                     (Some(harmless), _) => {
                         lists.harmless.insert(harmless.to_owned());
                     }
-                    (None, Some(section)) => lists
-                        .entries
-                        .entry(entry.to_owned())
-                        .or_default()
-                        .push(section),
+                    (None, Some(section)) => lists.entries.entry(entry.to_owned()).or_default().push(section),
                     (None, None) => {
                         unreachable!("the list opens with a section, see the test below")
                     }
@@ -275,12 +258,7 @@ mod tests {
     fn the_list_is_whole() {
         assert!(LISTS.entries.len() > 150 && LISTS.harmless.len() > 10);
         assert!(LISTS.entries.keys().all(|entry| {
-            words(entry)
-                .iter()
-                .map(|word| word.folded.as_str())
-                .collect::<Vec<_>>()
-                .join(" ")
-                == *entry
+            words(entry).iter().map(|word| word.folded.as_str()).collect::<Vec<_>>().join(" ") == *entry
         }));
     }
 }

@@ -92,40 +92,19 @@ pub fn pairs(split: &Split, seed: u64, rephraser: Option<&dyn Rephrase>) -> Resu
     let mut pairs: Vec<Pair> = Vec::with_capacity(4);
     let mut add = |x: String, kind, source| {
         if !x.is_empty() && x != y && pairs.iter().all(|pair: &Pair| pair.x != x) {
-            pairs.push(Pair {
-                x,
-                y: y.clone(),
-                kind,
-                source,
-            });
+            pairs.push(Pair { x, y: y.clone(), kind, source });
         }
     };
     add(split.main_content.clone(), SourceKind::Mc, Origin::Rules);
-    add(
-        with_some_modifiers(split, &mut rng),
-        SourceKind::Mcm,
-        Origin::Rules,
-    );
+    add(with_some_modifiers(split, &mut rng), SourceKind::Mcm, Origin::Rules);
     match rephraser {
         Some(model) => {
-            add(
-                model.rephrase(&split.main_content)?,
-                SourceKind::Rmc,
-                Origin::Llm,
-            );
+            add(model.rephrase(&split.main_content)?, SourceKind::Rmc, Origin::Llm);
             add(model.rephrase(&y)?, SourceKind::Rtp, Origin::Llm);
         }
         None => {
-            add(
-                paraphrase::main_content(&split.main_content, &mut rng),
-                SourceKind::Rmc,
-                Origin::Rules,
-            );
-            add(
-                paraphrase::target(split, &mut rng),
-                SourceKind::Rtp,
-                Origin::Rules,
-            );
+            add(paraphrase::main_content(&split.main_content, &mut rng), SourceKind::Rmc, Origin::Rules);
+            add(paraphrase::target(split, &mut rng), SourceKind::Rtp, Origin::Rules);
         }
     }
     Ok(pairs)
@@ -153,10 +132,7 @@ pub fn exact(pair: &Pair, split: &Split, min_modifiers: usize) -> Option<Pair> {
         .filter(|modifier| !lower.contains(&modifier.to_lowercase()))
         .collect();
     let enough = !x.is_empty() && missing.len() >= min_modifiers.max(1);
-    enough.then(|| Pair {
-        y: format!("{x}, {}", missing.join(", ")),
-        ..pair.clone()
-    })
+    enough.then(|| Pair { y: format!("{x}, {}", missing.join(", ")), ..pair.clone() })
 }
 
 /// MCM: at least one modifier, never all, in random order. Empty if there are not two.
@@ -206,28 +182,21 @@ pub fn without_artists(split: &Split) -> Split {
             modifiers.push(rest.to_owned());
         }
     }
-    Split {
-        main_content: split.main_content.clone(),
-        modifiers,
-    }
+    Split { main_content: split.main_content.clone(), modifiers }
 }
 
 /// What stands before the first name in a phrase.
 fn before_name(phrase: &str) -> &str {
     let words = words(phrase);
     let name = (0..words.len()).find(|&at| lexicon::longest_artist(&words[at..]).is_some());
-    name.map_or(phrase, |at| {
-        without_hanging_words(&phrase[..words[at].start])
-    })
+    name.map_or(phrase, |at| without_hanging_words(&phrase[..words[at].start]))
 }
 
 /// Cuts "digital painting in the style of" back to "digital painting".
 fn without_hanging_words(phrase: &str) -> &str {
     let words = words(phrase);
-    let end = words
-        .iter()
-        .rposition(|word| !lexicon::is_filler(&word.folded))
-        .map_or(0, |last| words[last].end);
+    let end =
+        words.iter().rposition(|word| !lexicon::is_filler(&word.folded)).map_or(0, |last| words[last].end);
     &phrase[..end]
 }
 
@@ -244,26 +213,19 @@ mod tests {
         let split = split("a fox in the snow, digital painting, 8k, artstation, by greg rutkowski");
         let pairs = pairs(&split, 7, None).expect("rules do not fail");
         let kinds: Vec<SourceKind> = pairs.iter().map(|pair| pair.kind).collect();
-        assert_eq!(
-            kinds,
-            [
-                SourceKind::Mc,
-                SourceKind::Mcm,
-                SourceKind::Rmc,
-                SourceKind::Rtp
-            ]
+        assert_eq!(kinds, [SourceKind::Mc, SourceKind::Mcm, SourceKind::Rmc, SourceKind::Rtp]);
+        assert!(
+            pairs
+                .iter()
+                .all(|pair| pair.y == target(&split) && pair.x != pair.y && pair.source == Origin::Rules)
         );
-        assert!(pairs.iter().all(|pair| pair.y == target(&split)
-            && pair.x != pair.y
-            && pair.source == Origin::Rules));
         assert_eq!(pairs[0].x, "a fox in the snow");
         assert!(pairs[1].x.starts_with("a fox in the snow, "));
     }
 
     #[test]
     fn draws_depend_on_the_seed_and_the_target_alone() {
-        let split =
-            split("a fox in the snow, digital painting, 8k, artstation, smooth, bokeh, hdr, moody");
+        let split = split("a fox in the snow, digital painting, 8k, artstation, smooth, bokeh, hdr, moody");
         let once = pairs(&split, 7, None).expect("pairs");
         assert_eq!(once, pairs(&split, 7, None).expect("pairs"));
         assert_ne!(once, pairs(&split, 8, None).expect("pairs"));
@@ -284,14 +246,8 @@ mod tests {
             }
         }
         let pairs = pairs(&split("a fox, 8k, bokeh"), 7, Some(&Upper)).expect("pairs");
-        assert_eq!(
-            (pairs[2].x.as_str(), pairs[2].source),
-            ("A FOX", Origin::Llm)
-        );
-        assert_eq!(
-            (pairs[3].x.as_str(), pairs[3].kind),
-            ("A FOX, 8K, BOKEH", SourceKind::Rtp)
-        );
+        assert_eq!((pairs[2].x.as_str(), pairs[2].source), ("A FOX", Origin::Llm));
+        assert_eq!((pairs[3].x.as_str(), pairs[3].kind), ("A FOX, 8K, BOKEH", SourceKind::Rtp));
     }
 
     #[track_caller]
@@ -301,41 +257,18 @@ mod tests {
 
     #[test]
     fn credits_go_and_the_rest_of_their_phrase_stays() {
-        check_artists(
-            "a fox, art by artgerm and greg rutkowski and alphonse mucha, 8k",
-            "a fox, 8k",
-        );
-        check_artists(
-            "a fox, digital painting by greg rutkowski, 8k",
-            "a fox, digital painting, 8k",
-        );
-        check_artists(
-            "a fox, 8k, greg rutkowski, wlop, and ilya kuvshinov, smooth",
-            "a fox, 8k, smooth",
-        );
-        check_artists(
-            "a fox, by Saul Bass, Unknown Person, and Other Body, 8k",
-            "a fox, 8k",
-        );
-        check_artists(
-            "portrait of frida kahlo, in the style of monet, 8k",
-            "portrait of frida kahlo, 8k",
-        );
-        check_artists(
-            "a fox, illustration in the style of wlop, 8k",
-            "a fox, illustration, 8k",
-        );
-        check_artists(
-            "a fox, trending on artstation, 8k",
-            "a fox, trending on artstation, 8k",
-        );
+        check_artists("a fox, art by artgerm and greg rutkowski and alphonse mucha, 8k", "a fox, 8k");
+        check_artists("a fox, digital painting by greg rutkowski, 8k", "a fox, digital painting, 8k");
+        check_artists("a fox, 8k, greg rutkowski, wlop, and ilya kuvshinov, smooth", "a fox, 8k, smooth");
+        check_artists("a fox, by Saul Bass, Unknown Person, and Other Body, 8k", "a fox, 8k");
+        check_artists("portrait of frida kahlo, in the style of monet, 8k", "portrait of frida kahlo, 8k");
+        check_artists("a fox, illustration in the style of wlop, 8k", "a fox, illustration, 8k");
+        check_artists("a fox, trending on artstation, 8k", "a fox, trending on artstation, 8k");
     }
 
     #[test]
     fn the_share_of_targets_with_artists_is_met() {
-        let kept = (0..2000)
-            .filter(|target| keeps_artists(&format!("target {target}"), 1, 0.1))
-            .count();
+        let kept = (0..2000).filter(|target| keeps_artists(&format!("target {target}"), 1, 0.1)).count();
         assert!((150..250).contains(&kept), "{kept}");
         assert!(keeps_artists("any", 1, 1.0) && !keeps_artists("any", 1, 0.0));
     }

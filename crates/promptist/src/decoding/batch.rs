@@ -15,12 +15,7 @@ use crate::error::{Error, Result};
 pub(super) trait Search {
     /// Takes the logits that follow each of its rows (at first one: the prompt's) and puts into `next`,
     /// which is empty, the rows that it wants from now on; none if it is over.
-    fn advance(
-        &mut self,
-        rows: Rows<'_>,
-        scratch: &mut Scratch,
-        next: &mut Vec<Extension>,
-    ) -> Result<()>;
+    fn advance(&mut self, rows: Rows<'_>, scratch: &mut Scratch, next: &mut Vec<Extension>) -> Result<()>;
 
     /// The answers, best first.
     fn into_hypotheses(self) -> Vec<Hypothesis>;
@@ -70,11 +65,9 @@ impl Scratch {
         edit: impl FnOnce(&mut [f32]),
     ) {
         self.scores.clear();
-        self.scores
-            .extend(logits.iter().map(|&logit| normalizer.log_prob(logit)));
+        self.scores.extend(logits.iter().map(|&logit| normalizer.log_prob(logit)));
         edit(&mut self.scores);
-        self.top
-            .offer_row(beam_idx, &self.scores, Normalizer::IDENTITY, beam_score);
+        self.top.offer_row(beam_idx, &self.scores, Normalizer::IDENTITY, beam_score);
     }
 }
 
@@ -94,8 +87,7 @@ pub(super) fn run<M: LanguageModel, S: Search>(
     loop {
         let num_rows: usize = row_counts.iter().sum();
         check_shape(&logits, num_rows, model.vocab_size())?;
-        let (mut parents, mut token_ids) =
-            (Vec::with_capacity(num_rows), Vec::with_capacity(num_rows));
+        let (mut parents, mut token_ids) = (Vec::with_capacity(num_rows), Vec::with_capacity(num_rows));
         let mut first_row = 0;
         for (search, row_count) in searches.iter_mut().zip(&mut row_counts) {
             if *row_count == 0 {

@@ -51,11 +51,8 @@ impl<'a> BeamSearch<'a> {
             EarlyStopping::True => true,
             EarlyStopping::False => self.normalized(best.score, length) <= worst,
             EarlyStopping::Never => {
-                let longest = if self.settings.length_penalty > 0.0 {
-                    self.settings.max_new_tokens
-                } else {
-                    length
-                };
+                let longest =
+                    if self.settings.length_penalty > 0.0 { self.settings.max_new_tokens } else { length };
                 self.normalized(best.score, longest) <= worst
             }
         }
@@ -69,31 +66,19 @@ impl<'a> BeamSearch<'a> {
 }
 
 impl Search for BeamSearch<'_> {
-    fn advance(
-        &mut self,
-        rows: Rows<'_>,
-        scratch: &mut Scratch,
-        next: &mut Vec<Extension>,
-    ) -> Result<()> {
+    fn advance(&mut self, rows: Rows<'_>, scratch: &mut Scratch, next: &mut Vec<Extension>) -> Result<()> {
         let num_beams = self.settings.num_beams;
         // a, b, c. Log-probabilities, processed and added up; the best of all continuations.
         scratch.top.reset(num_candidates(self.settings, num_beams));
         for (beam_idx, beam) in self.running.iter().enumerate() {
             let logits = rows.row(beam.row);
             let normalizer = Normalizer::of(logits)?;
-            let context = Context {
-                prompt: self.prompt,
-                generated: &beam.token_ids,
-            };
+            let context = Context { prompt: self.prompt, generated: &beam.token_ids };
             if self.processors.are_idle(context) {
-                scratch
-                    .top
-                    .offer_row(beam_idx, logits, normalizer, beam.score);
+                scratch.top.offer_row(beam_idx, logits, normalizer, beam.score);
             } else {
                 let row = (logits, normalizer);
-                scratch.offer_edited(beam_idx, row, beam.score, |s| {
-                    self.processors.apply(context, s)
-                });
+                scratch.offer_edited(beam_idx, row, beam.score, |s| self.processors.apply(context, s));
             }
         }
 
@@ -155,15 +140,8 @@ impl Beam {
         token_ids.extend_from_slice(&self.token_ids);
         token_ids.push(candidate.token_id);
         let row = next.len();
-        next.push(Extension {
-            row: self.row,
-            token_id: candidate.token_id,
-        });
-        Self {
-            row,
-            token_ids,
-            score: candidate.score,
-        }
+        next.push(Extension { row: self.row, token_id: candidate.token_id });
+        Self { row, token_ids, score: candidate.score }
     }
 }
 

@@ -85,11 +85,7 @@ impl TopCandidates {
                     if self.kept.len() == self.capacity {
                         self.kept.pop();
                     }
-                    self.kept.push(Reverse(Candidate {
-                        score,
-                        beam_idx,
-                        token_id,
-                    }));
+                    self.kept.push(Reverse(Candidate { score, beam_idx, token_id }));
                 }
             }
         }
@@ -98,8 +94,7 @@ impl TopCandidates {
     /// What was kept, best first.
     pub(super) fn best_first(&mut self) -> &[Candidate] {
         self.best_first.clear();
-        self.best_first
-            .extend(self.kept.drain().map(|Reverse(candidate)| candidate));
+        self.best_first.extend(self.kept.drain().map(|Reverse(candidate)| candidate));
         self.best_first.sort_unstable_by(|a, b| b.cmp(a));
         &self.best_first
     }

@@ -51,16 +51,8 @@ impl<'a> DiverseBeamSearch<'a> {
             finished: FinishedPool::new(group_size),
             is_done: false,
         };
-        let groups = std::iter::repeat_with(group)
-            .take(settings.num_beam_groups)
-            .collect();
-        Self {
-            settings,
-            processors,
-            prompt,
-            groups,
-            length: 0,
-        }
+        let groups = std::iter::repeat_with(group).take(settings.num_beam_groups).collect();
+        Self { settings, processors, prompt, groups, length: 0 }
     }
 
     /// The best continuations of a group, given the tokens that earlier groups chose.
@@ -75,14 +67,9 @@ impl<'a> DiverseBeamSearch<'a> {
         scratch.top.reset(num_candidates(self.settings, group_size));
         for (beam_idx, beam) in group.running.iter().enumerate() {
             let (logits, normalizer) = (rows.row(beam.row), normalizers[beam.row]);
-            let context = Context {
-                prompt: self.prompt,
-                generated: &beam.token_ids,
-            };
+            let context = Context { prompt: self.prompt, generated: &beam.token_ids };
             if chosen.is_empty() && self.processors.are_idle(context) {
-                scratch
-                    .top
-                    .offer_row(beam_idx, logits, normalizer, beam.score);
+                scratch.top.offer_row(beam_idx, logits, normalizer, beam.score);
             } else {
                 scratch.offer_edited(beam_idx, (logits, normalizer), beam.score, |scores| {
                     penalize_chosen(chosen, self.settings.diversity_penalty as f32, scores);
@@ -94,12 +81,7 @@ impl<'a> DiverseBeamSearch<'a> {
     }
 
     /// Closes beams at their end token and lets the best others go on; tells the rows to keep.
-    fn advance_group(
-        &self,
-        group: &mut Group,
-        candidates: &[Candidate],
-        next: &mut Vec<Extension>,
-    ) {
+    fn advance_group(&self, group: &mut Group, candidates: &[Candidate], next: &mut Vec<Extension>) {
         let group_size = self.settings.num_beams / self.settings.num_beam_groups;
         if candidates.is_empty() {
             for beam in &group.running {
@@ -112,8 +94,7 @@ impl<'a> DiverseBeamSearch<'a> {
             let parent = &group.running[candidate.beam_idx];
             if self.settings.is_eos(candidate.token_id) {
                 if rank < group_size {
-                    let score =
-                        self.normalized(candidate.score, parent.token_ids.len(), Finish::Eos);
+                    let score = self.normalized(candidate.score, parent.token_ids.len(), Finish::Eos);
                     group.finished.add(score, &parent.token_ids, Finish::Eos);
                 }
             } else if running.len() < group_size {
@@ -137,62 +118,38 @@ impl<'a> DiverseBeamSearch<'a> {
             return group.running.is_empty();
         };
         let settings = self.settings;
-        let at =
-            |length: usize| f64::from(best.score) / (length as f64).powf(settings.length_penalty);
+        let at = |length: usize| f64::from(best.score) / (length as f64).powf(settings.length_penalty);
         let (now, longest) = match settings.length_normalization {
             LengthNormalization::Generated => (self.length, settings.max_new_tokens),
             // The length there was taken before the new token.
-            LengthNormalization::Total => (
-                self.prompt.len() + self.length - 1,
-                self.prompt.len() + settings.max_new_tokens,
-            ),
+            LengthNormalization::Total => {
+                (self.prompt.len() + self.length - 1, self.prompt.len() + settings.max_new_tokens)
+            }
         };
         match settings.early_stopping {
             EarlyStopping::True => true,
             EarlyStopping::False => worst >= at(now),
-            EarlyStopping::Never => {
-                worst
-                    >= at(if settings.length_penalty > 0.0 {
-                        longest
-                    } else {
-                        now
-                    })
-            }
+            EarlyStopping::Never => worst >= at(if settings.length_penalty > 0.0 { longest } else { now }),
         }
     }
 
     /// In f64, as Python's floats there.
     fn normalized(&self, score: f32, num_generated: usize, finish: Finish) -> f64 {
-        let length = self
-            .settings
-            .hypothesis_len(self.prompt.len(), num_generated, finish);
+        let length = self.settings.hypothesis_len(self.prompt.len(), num_generated, finish);
         f64::from(score) / (length.max(1) as f64).powf(self.settings.length_penalty)
     }
 }
 
 impl Search for DiverseBeamSearch<'_> {
-    fn advance(
-        &mut self,
-        rows: Rows<'_>,
-        scratch: &mut Scratch,
-        next: &mut Vec<Extension>,
-    ) -> Result<()> {
-        let normalizers = rows
-            .iter()
-            .map(Normalizer::of)
-            .collect::<Result<Vec<_>>>()?;
+    fn advance(&mut self, rows: Rows<'_>, scratch: &mut Scratch, next: &mut Vec<Extension>) -> Result<()> {
+        let normalizers = rows.iter().map(Normalizer::of).collect::<Result<Vec<_>>>()?;
         let group_size = self.settings.num_beams / self.settings.num_beam_groups;
         self.length += 1;
         let mut groups = std::mem::take(&mut self.groups);
         let mut chosen = Vec::with_capacity(self.settings.num_beams);
         for group in &mut groups {
             if group.is_done {
-                chosen.extend(
-                    self.settings
-                        .pad_token_id
-                        .into_iter()
-                        .flat_map(|id| repeat_n(id, group_size)),
-                );
+                chosen.extend(self.settings.pad_token_id.into_iter().flat_map(|id| repeat_n(id, group_size)));
                 continue;
             }
             let first = next.len();
@@ -225,10 +182,7 @@ fn penalize_chosen(chosen: &[u32], penalty: f32, scores: &mut [f32]) {
         if chosen[..idx].contains(token_id) {
             continue;
         }
-        let times = chosen[idx..]
-            .iter()
-            .filter(|&other| other == token_id)
-            .count();
+        let times = chosen[idx..].iter().filter(|&other| other == token_id).count();
         scores[*token_id as usize] -= penalty * times as f32;
     }
 }

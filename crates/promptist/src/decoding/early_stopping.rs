@@ -27,10 +27,7 @@ impl FromStr for EarlyStopping {
             "false" => Ok(Self::False),
             "true" => Ok(Self::True),
             "never" => Ok(Self::Never),
-            _ => Err(Error::config(
-                "early_stopping",
-                format!("must be false, true or never, is {text:?}"),
-            )),
+            _ => Err(Error::config("early_stopping", format!("must be false, true or never, is {text:?}"))),
         }
     }
 }
@@ -74,10 +71,7 @@ mod tests {
     fn flags_and_files_spell_it_alike() {
         let check = |word: &str, json: &str, value: EarlyStopping| {
             assert_eq!(word.parse::<EarlyStopping>().expect(word), value);
-            assert_eq!(
-                serde_json::from_str::<EarlyStopping>(json).expect(json),
-                value
-            );
+            assert_eq!(serde_json::from_str::<EarlyStopping>(json).expect(json), value);
             assert_eq!(serde_json::to_string(&value).expect("JSON"), json);
         };
         check("false", "false", EarlyStopping::False);

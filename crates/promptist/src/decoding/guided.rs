@@ -45,10 +45,7 @@ impl<M: LanguageModel> LanguageModel for Guided<'_, M> {
         let neutral_prompt = [self.neutral_prompt.to_vec()];
         let (mut neutral, once) = self.model.prefill(&neutral_prompt, max_new_tokens)?;
         self.model.reorder(&mut neutral, &vec![0; prompts.len()])?;
-        let neutral_logits = Logits {
-            vocab_size: once.vocab_size,
-            data: once.data.repeat(prompts.len()),
-        };
+        let neutral_logits = Logits { vocab_size: once.vocab_size, data: once.data.repeat(prompts.len()) };
         let logits = self.combine(logits, neutral_logits)?;
         Ok((GuidedCache { prompted, neutral }, logits))
     }

@@ -43,10 +43,7 @@ struct Entry {
 
 impl FinishedPool {
     pub(super) fn new(capacity: usize) -> Self {
-        Self {
-            capacity,
-            entries: Vec::with_capacity(capacity),
-        }
+        Self { capacity, entries: Vec::with_capacity(capacity) }
     }
 
     /// Adds an answer unless the pool is full of better or equal ones.
@@ -56,23 +53,12 @@ impl FinishedPool {
         }
         self.entries.truncate(self.capacity - 1);
         let rank = self.entries.partition_point(|entry| entry.score >= score);
-        self.entries.insert(
-            rank,
-            Entry {
-                score,
-                token_ids: token_ids.to_vec(),
-                finish,
-            },
-        );
+        self.entries.insert(rank, Entry { score, token_ids: token_ids.to_vec(), finish });
     }
 
     /// The score that a further answer must beat; `None` while there is room.
     pub(super) fn worst_of_full(&self) -> Option<f64> {
-        if self.entries.len() < self.capacity {
-            None
-        } else {
-            self.entries.last().map(|entry| entry.score)
-        }
+        if self.entries.len() < self.capacity { None } else { self.entries.last().map(|entry| entry.score) }
     }
 
     /// The best `count` answers of several pools, best first; of equal scores the earlier pool's.
@@ -107,16 +93,8 @@ mod tests {
         assert_eq!(
             best,
             [
-                Hypothesis {
-                    token_ids: vec![4],
-                    score: -1.0,
-                    finish: Finish::Length
-                },
-                Hypothesis {
-                    token_ids: vec![1],
-                    score: -2.0,
-                    finish: Finish::Eos
-                },
+                Hypothesis { token_ids: vec![4], score: -1.0, finish: Finish::Length },
+                Hypothesis { token_ids: vec![1], score: -2.0, finish: Finish::Eos },
             ]
         );
     }
@@ -130,13 +108,7 @@ mod tests {
             }
             pool
         };
-        let best = FinishedPool::best_of(
-            [pool(&[(-1.0, 1), (-3.0, 2)]), pool(&[(-1.0, 3), (-2.0, 4)])],
-            3,
-        );
-        assert_eq!(
-            best.iter().map(|h| h.token_ids[0]).collect::<Vec<_>>(),
-            [1, 3, 4]
-        );
+        let best = FinishedPool::best_of([pool(&[(-1.0, 1), (-3.0, 2)]), pool(&[(-1.0, 3), (-2.0, 4)])], 3);
+        assert_eq!(best.iter().map(|h| h.token_ids[0]).collect::<Vec<_>>(), [1, 3, 4]);
     }
 }

@@ -18,10 +18,7 @@ pub(super) struct Normalizer {
 
 impl Normalizer {
     /// Leaves values as they are: for scores that are log-probabilities already.
-    pub(super) const IDENTITY: Self = Self {
-        max: 0.0,
-        log_sum: 0.0,
-    };
+    pub(super) const IDENTITY: Self = Self { max: 0.0, log_sum: 0.0 };
 
     /// The normalizer of a row of logits. `-inf` is allowed (a token that cannot come) as long as
     /// not all are.
@@ -34,10 +31,7 @@ impl Normalizer {
         if !max.is_finite() || !sum.is_finite() {
             return Err(Error::NotFinite("the logits of a row".to_owned()));
         }
-        Ok(Self {
-            max,
-            log_sum: sum.ln() as f32,
-        })
+        Ok(Self { max, log_sum: sum.ln() as f32 })
     }
 
     /// `logit - max - log Σ exp(logit - max)`, in f32 and in this order, as torch does: two roundings
@@ -59,10 +53,7 @@ pub(super) fn max(values: &[f32]) -> f32 {
             *lane = greater(*lane, value);
         }
     }
-    lanes
-        .iter()
-        .chain(rest)
-        .fold(f32::NEG_INFINITY, |max, &value| greater(max, value))
+    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |max, &value| greater(max, value))
 }
 
 /// `Σ exp(value - max)`; NaN if a value is NaN.
@@ -77,10 +68,7 @@ fn sum_exp(values: &[f32], max: f32) -> f64 {
             }
         }
         sum += lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>();
-        sum += rest
-            .iter()
-            .map(|&value| f64::from(exp(value - max)))
-            .sum::<f64>();
+        sum += rest.iter().map(|&value| f64::from(exp(value - max))).sum::<f64>();
     }
     sum
 }
@@ -100,13 +88,7 @@ pub(super) fn exp(x: f32) -> f32 {
     let n = rounded - ROUND;
     let r = x - n * LN_2_HIGH - n * LN_2_LOW;
     let mut poly = 1.987_569_1e-4_f32;
-    for coefficient in [
-        1.398_199_9e-3,
-        8.333_452e-3,
-        4.166_579_6e-2,
-        1.666_666_5e-1,
-        0.5,
-    ] {
+    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         poly = poly * r + coefficient;
     }
     let two_to_n = f32::from_bits(rounded.to_bits() << 23);
@@ -125,11 +107,7 @@ mod tests {
             let x = -(step as f32) * 1e-4;
             let exact = f64::from(x).exp();
             let relative = (f64::from(exp(x)) - exact).abs() / exact;
-            assert!(
-                relative <= 2.0 * f64::from(f32::EPSILON),
-                "e^{x}: {} for {exact}",
-                exp(x)
-            );
+            assert!(relative <= 2.0 * f64::from(f32::EPSILON), "e^{x}: {} for {exact}", exp(x));
         }
         assert_eq!(exp(0.0), 1.0);
         assert!(exp(f32::NEG_INFINITY) < 2e-38);
@@ -138,16 +116,8 @@ mod tests {
 
     #[test]
     fn rows_that_are_not_numbers_are_errors() {
-        for row in [
-            vec![0.0, f32::NAN],
-            vec![f32::INFINITY, 1.0],
-            vec![f32::NEG_INFINITY; 3],
-            vec![],
-        ] {
-            assert!(
-                matches!(Normalizer::of(&row), Err(Error::NotFinite(_))),
-                "{row:?}"
-            );
+        for row in [vec![0.0, f32::NAN], vec![f32::INFINITY, 1.0], vec![f32::NEG_INFINITY; 3], vec![]] {
+            assert!(matches!(Normalizer::of(&row), Err(Error::NotFinite(_))), "{row:?}");
         }
         let normalizer = Normalizer::of(&[f32::NEG_INFINITY, 5.0]).expect("one token can come");
         assert_eq!(normalizer.log_prob(5.0), 0.0);

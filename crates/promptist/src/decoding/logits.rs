@@ -87,17 +87,11 @@ fn ban(token_ids: &[u32], scores: &mut [f32]) {
 /// `RepetitionPenaltyLogitsProcessor` of transformers 5.23, which passes over left padding as we do.
 fn penalize_repetition(context: Context<'_>, penalty: f32, scores: &mut [f32]) {
     let penalized = |score: f32| {
-        if score < 0.0 {
-            score * penalty
-        } else {
-            score / penalty
-        }
+        if score < 0.0 { score * penalty } else { score / penalty }
     };
     // Read all, then write all: a token that occurs twice is written twice with the same value.
-    let updates: Vec<(u32, f32)> = context
-        .tokens()
-        .map(|token_id| (token_id, penalized(scores[token_id as usize])))
-        .collect();
+    let updates: Vec<(u32, f32)> =
+        context.tokens().map(|token_id| (token_id, penalized(scores[token_id as usize]))).collect();
     for (token_id, score) in updates {
         scores[token_id as usize] = score;
     }
@@ -112,9 +106,7 @@ fn ban_repeated_ngrams(context: Context<'_>, size: usize, scores: &mut [f32]) {
         return;
     };
     for start in 0..prefix_start {
-        if (0..size - 1)
-            .all(|offset| context.token(start + offset) == context.token(prefix_start + offset))
-        {
+        if (0..size - 1).all(|offset| context.token(start + offset) == context.token(prefix_start + offset)) {
             ban(&[context.token(start + size - 1)], scores);
         }
     }
@@ -128,13 +120,7 @@ mod tests {
     const BANNED: f32 = f32::NEG_INFINITY;
 
     #[track_caller]
-    fn check(
-        raw: RawDecodingSettings,
-        prompt: &[u32],
-        generated: &[u32],
-        scores: &[f32],
-        expected: &[f32],
-    ) {
+    fn check(raw: RawDecodingSettings, prompt: &[u32], generated: &[u32], scores: &[f32], expected: &[f32]) {
         let settings = raw.resolve().expect("possible settings");
         let processors = LogitsProcessors::new(&settings);
         let context = Context { prompt, generated };
@@ -146,59 +132,26 @@ mod tests {
 
     #[test]
     fn repetition_is_penalized_once_and_away_from_zero() {
-        let raw = || RawDecodingSettings {
-            repetition_penalty: Some(2.0),
-            ..Default::default()
-        };
-        check(
-            raw(),
-            &[0, 1, 0],
-            &[2, 2],
-            &[1.0, -1.0, 0.5, 3.0],
-            &[0.5, -2.0, 0.25, 3.0],
-        );
+        let raw = || RawDecodingSettings { repetition_penalty: Some(2.0), ..Default::default() };
+        check(raw(), &[0, 1, 0], &[2, 2], &[1.0, -1.0, 0.5, 3.0], &[0.5, -2.0, 0.25, 3.0]);
     }
 
     #[test]
     fn ngrams_are_banned_across_the_end_of_the_prompt() {
-        let raw = |size| RawDecodingSettings {
-            no_repeat_ngram_size: Some(size),
-            ..Default::default()
-        };
+        let raw = |size| RawDecodingSettings { no_repeat_ngram_size: Some(size), ..Default::default() };
         let scores = [0.0; 4];
         check(raw(1), &[0], &[2], &scores, &[BANNED, 0.0, BANNED, 0.0]);
-        check(
-            raw(2),
-            &[0, 1, 2],
-            &[0, 3, 0],
-            &scores,
-            &[0.0, BANNED, 0.0, BANNED],
-        );
-        check(
-            raw(3),
-            &[0, 1],
-            &[2, 0, 1],
-            &scores,
-            &[0.0, 0.0, BANNED, 0.0],
-        );
+        check(raw(2), &[0, 1, 2], &[0, 3, 0], &scores, &[0.0, BANNED, 0.0, BANNED]);
+        check(raw(3), &[0, 1], &[2, 0, 1], &scores, &[0.0, 0.0, BANNED, 0.0]);
     }
 
     #[test]
     fn ngrams_longer_than_the_context_ban_nothing() {
-        let raw = RawDecodingSettings {
-            no_repeat_ngram_size: Some(4),
-            ..Default::default()
-        };
+        let raw = RawDecodingSettings { no_repeat_ngram_size: Some(4), ..Default::default() };
         let processors = LogitsProcessors::new(&raw.resolve().expect("possible settings"));
         for length in 0..4 {
             let mut scores = [0.0; 2];
-            processors.apply(
-                Context {
-                    prompt: &[0, 0, 0][..length],
-                    generated: &[],
-                },
-                &mut scores,
-            );
+            processors.apply(Context { prompt: &[0, 0, 0][..length], generated: &[] }, &mut scores);
             assert_eq!(scores, [0.0; 2]);
         }
     }
@@ -212,10 +165,7 @@ mod tests {
         };
         check(raw(), &[0], &[2], &[0.0; 4], &[0.0, BANNED, 0.0, BANNED]);
         check(raw(), &[0], &[2, 2], &[0.0; 4], &[0.0; 4]);
-        let raw = RawDecodingSettings {
-            suppress_tokens: Some(vec![2]),
-            ..Default::default()
-        };
+        let raw = RawDecodingSettings { suppress_tokens: Some(vec![2]), ..Default::default() };
         check(raw, &[0], &[], &[0.0; 4], &[0.0, 0.0, BANNED, 0.0]);
     }
 }

@@ -56,15 +56,9 @@ pub fn generate<M: LanguageModel>(
 ) -> Result<Vec<Vec<Hypothesis>>> {
     settings.validate()?;
     settings.validate_vocabulary(model.vocab_size())?;
-    prompts
-        .iter()
-        .try_for_each(|prompt| check_prompt(model, prompt, settings.max_new_tokens))?;
+    prompts.iter().try_for_each(|prompt| check_prompt(model, prompt, settings.max_new_tokens))?;
     if settings.do_sample && sample_keys.len() != prompts.len() {
-        return Err(Error::Shape(format!(
-            "{} sample keys for {} prompts",
-            sample_keys.len(),
-            prompts.len()
-        )));
+        return Err(Error::Shape(format!("{} sample keys for {} prompts", sample_keys.len(), prompts.len())));
     }
     if prompts.is_empty() {
         return Ok(Vec::new());
@@ -75,10 +69,7 @@ pub fn generate<M: LanguageModel>(
     if settings.do_sample {
         let warpers = Warpers::new(settings);
         batch::run(model, prompts, settings.max_new_tokens, |idx| {
-            let draw = Chooser::Draw {
-                warpers: warpers.clone(),
-                sample_key: sample_keys[idx],
-            };
+            let draw = Chooser::Draw { warpers: warpers.clone(), sample_key: sample_keys[idx] };
             SampleSearch::new(settings, processors, &prompts[idx], draw)
         })
     } else if settings.num_beams == 1 {
@@ -102,16 +93,12 @@ fn check_prompt<M: LanguageModel>(model: &M, prompt: &[u32], max_new_tokens: usi
     }
     let (n_positions, vocab_size) = (model.n_positions(), model.vocab_size());
     if prompt.len().saturating_add(max_new_tokens) > n_positions {
-        return Err(Error::PromptTooLong {
-            prompt_tokens: prompt.len(),
-            max_new_tokens,
-            n_positions,
-        });
+        return Err(Error::PromptTooLong { prompt_tokens: prompt.len(), max_new_tokens, n_positions });
     }
     match prompt.iter().find(|&&id| id as usize >= vocab_size) {
-        Some(id) => Err(Error::Shape(format!(
-            "token {id} of a prompt is outside the vocabulary of {vocab_size}"
-        ))),
+        Some(id) => {
+            Err(Error::Shape(format!("token {id} of a prompt is outside the vocabulary of {vocab_size}")))
+        }
         None => Ok(()),
     }
 }
@@ -152,8 +139,7 @@ pub trait LanguageModel {
     ///
     /// Returns a cache with a row per prompt, in order, and the logits that follow each prompt's
     /// last token. `max_new_tokens` is how many [`step`](Self::step)s may follow at most.
-    fn prefill(&self, prompts: &[Vec<u32>], max_new_tokens: usize)
-    -> Result<(Self::Cache, Logits)>;
+    fn prefill(&self, prompts: &[Vec<u32>], max_new_tokens: usize) -> Result<(Self::Cache, Logits)>;
 
     /// Appends `token_ids[i]` to row i of the cache, for every row, and returns the logits that follow.
     fn step(&self, cache: &mut Self::Cache, token_ids: &[u32]) -> Result<Logits>;

@@ -17,12 +17,7 @@ pub fn sample_key(user_input: &str) -> u64 {
 /// Philox4x32-10 with `seed` as the key and (`sample_key`, `sequence_idx`, `step`) as the counter, low
 /// words first; the number is made of the first two words out.
 pub(super) fn uniform(seed: u64, sample_key: u64, sequence_idx: u32, step: u32) -> f64 {
-    let counter = [
-        sample_key as u32,
-        (sample_key >> 32) as u32,
-        sequence_idx,
-        step,
-    ];
+    let counter = [sample_key as u32, (sample_key >> 32) as u32, sequence_idx, step];
     let [low, high, ..] = philox4x32_10(counter, [seed as u32, (seed >> 32) as u32]);
     let bits = u64::from(high) << 32 | u64::from(low);
     (bits >> 11) as f64 / (1_u64 << 53) as f64
@@ -38,12 +33,8 @@ fn philox4x32_10(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
         let [a, b, c, d] = counter;
         let left = u64::from(a) * u64::from(MULTIPLIERS[0]);
         let right = u64::from(c) * u64::from(MULTIPLIERS[1]);
-        counter = [
-            (right >> 32) as u32 ^ b ^ key[0],
-            right as u32,
-            (left >> 32) as u32 ^ d ^ key[1],
-            left as u32,
-        ];
+        counter =
+            [(right >> 32) as u32 ^ b ^ key[0], right as u32, (left >> 32) as u32 ^ d ^ key[1], left as u32];
         key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
     }
     counter
@@ -57,16 +48,8 @@ mod tests {
     #[test]
     fn philox_gives_the_published_numbers() {
         let check = |counter, key, expected| assert_eq!(philox4x32_10(counter, key), expected);
-        check(
-            [0; 4],
-            [0; 2],
-            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8],
-        );
-        check(
-            [u32::MAX; 4],
-            [u32::MAX; 2],
-            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd],
-        );
+        check([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        check([u32::MAX; 4], [u32::MAX; 2], [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
         check(
             [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
             [0xa409_3822, 0x299f_31d0],
@@ -86,17 +69,9 @@ mod tests {
     fn numbers_are_below_one_and_differ_in_every_coordinate() {
         let base = uniform(1, 2, 3, 4);
         assert!((0.0..1.0).contains(&base));
-        for other in [
-            uniform(2, 2, 3, 4),
-            uniform(1, 3, 3, 4),
-            uniform(1, 2, 4, 4),
-            uniform(1, 2, 3, 5),
-        ] {
+        for other in [uniform(2, 2, 3, 4), uniform(1, 3, 3, 4), uniform(1, 2, 4, 4), uniform(1, 2, 3, 5)] {
             assert_ne!(base, other);
         }
-        assert_eq!(
-            uniform(0, 0, 0, 0),
-            (0xe169_c58d_6627_e8d5_u64 >> 11) as f64 / (1_u64 << 53) as f64
-        );
+        assert_eq!(uniform(0, 0, 0, 0), (0xe169_c58d_6627_e8d5_u64 >> 11) as f64 / (1_u64 << 53) as f64);
     }
 }

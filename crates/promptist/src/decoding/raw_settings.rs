@@ -72,20 +72,15 @@ impl RawDecodingSettings {
 
         let entries: Map<String, Value> =
             serde_json::from_str(text).map_err(|err| Error::file(path, err.to_string()))?;
-        let known =
-            serde_json::to_value(Self::default()).expect("options of plain values are JSON");
-        let entries: Map<String, Value> = entries
-            .into_iter()
-            .filter(|(key, _)| known.get(key).is_some())
-            .collect();
+        let known = serde_json::to_value(Self::default()).expect("options of plain values are JSON");
+        let entries: Map<String, Value> =
+            entries.into_iter().filter(|(key, _)| known.get(key).is_some()).collect();
         // First one key at a time, so that the error can name it.
         for (key, value) in &entries {
             let entry = Value::Object(Map::from_iter([(key.clone(), value.clone())]));
-            serde_json::from_value::<Self>(entry)
-                .map_err(|err| Error::config(key, err.to_string()))?;
+            serde_json::from_value::<Self>(entry).map_err(|err| Error::config(key, err.to_string()))?;
         }
-        serde_json::from_value(Value::Object(entries))
-            .map_err(|err| Error::file(path, err.to_string()))
+        serde_json::from_value(Value::Object(entries)).map_err(|err| Error::file(path, err.to_string()))
     }
 
     /// These settings, and `fallback`'s where these are silent.
@@ -166,21 +161,17 @@ impl RawDecodingSettings {
 }
 
 /// `eos_token_id` is a number in most files and a list in some.
-fn one_or_several<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Vec<u32>>, D::Error> {
+fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u32>>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "expected a token id or a list of them")]
     enum Written {
         One(u32),
         Several(Vec<u32>),
     }
-    Ok(
-        Option::deserialize(deserializer)?.map(|written| match written {
-            Written::One(id) => vec![id],
-            Written::Several(ids) => ids,
-        }),
-    )
+    Ok(Option::deserialize(deserializer)?.map(|written| match written {
+        Written::One(id) => vec![id],
+        Written::Several(ids) => ids,
+    }))
 }
 
 #[cfg(test)]
@@ -205,10 +196,7 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(read(text).expect("a good file"), expected);
-        assert_eq!(
-            read("{}").expect("an empty file"),
-            RawDecodingSettings::default()
-        );
+        assert_eq!(read("{}").expect("an empty file"), RawDecodingSettings::default());
     }
 
     #[test]
@@ -224,10 +212,7 @@ mod tests {
             ("suppress_tokens", "3"),
         ] {
             let error = read(&format!(r#"{{"unknown": [], "{key}": {value}}}"#)).expect_err(value);
-            assert!(
-                matches!(&error, Error::Config { key: found, .. } if found == key),
-                "{value}: {error}"
-            );
+            assert!(matches!(&error, Error::Config { key: found, .. } if found == key), "{value}: {error}");
         }
         assert!(matches!(read("[1]"), Err(Error::File { .. })));
         assert!(matches!(read("{"), Err(Error::File { .. })));
@@ -242,18 +227,9 @@ mod tests {
             ..Default::default()
         };
         let text = serde_json::to_string(&settings).expect("JSON");
-        assert!(
-            text.contains(r#""early_stopping":true,"#) && text.contains(r#""total""#),
-            "{text}"
-        );
-        assert_eq!(
-            serde_json::from_str::<RawDecodingSettings>(&text).expect("own output"),
-            settings
-        );
-        assert!(
-            serde_json::from_str::<RawDecodingSettings>(r#"{"num_beam": 3}"#).is_err(),
-            "a typing error"
-        );
+        assert!(text.contains(r#""early_stopping":true,"#) && text.contains(r#""total""#), "{text}");
+        assert_eq!(serde_json::from_str::<RawDecodingSettings>(&text).expect("own output"), settings);
+        assert!(serde_json::from_str::<RawDecodingSettings>(r#"{"num_beam": 3}"#).is_err(), "a typing error");
     }
 
     #[test]
@@ -265,68 +241,27 @@ mod tests {
             max_new_tokens: Some(30),
             ..Default::default()
         };
-        let flags = RawDecodingSettings {
-            max_new_tokens: Some(20),
-            ..Default::default()
-        };
+        let flags = RawDecodingSettings { max_new_tokens: Some(20), ..Default::default() };
         let merged = flags.or(file.clone()).resolve().expect("possible");
-        assert_eq!(
-            (
-                merged.max_new_tokens,
-                merged.num_beams,
-                merged.num_beam_groups
-            ),
-            (20, 8, 4)
-        );
+        assert_eq!((merged.max_new_tokens, merged.num_beams, merged.num_beam_groups), (20, 8, 4));
 
-        let sample = RawDecodingSettings {
-            do_sample: Some(true),
-            ..Default::default()
-        };
+        let sample = RawDecodingSettings { do_sample: Some(true), ..Default::default() };
         let merged = sample.clone().or(file).resolve().expect("possible");
-        assert_eq!(
-            (merged.do_sample, merged.num_beams, merged.num_beam_groups),
-            (true, 1, 1)
-        );
+        assert_eq!((merged.do_sample, merged.num_beams, merged.num_beam_groups), (true, 1, 1));
 
-        let beams = RawDecodingSettings {
-            num_beams: Some(4),
-            ..Default::default()
-        };
+        let beams = RawDecodingSettings { num_beams: Some(4), ..Default::default() };
         let merged = beams.or(sample.clone()).resolve().expect("possible");
         assert_eq!((merged.do_sample, merged.num_beams), (false, 4));
-        let greedy = RawDecodingSettings {
-            num_beams: Some(1),
-            ..Default::default()
-        };
-        assert!(
-            greedy.or(sample).resolve().expect("possible").do_sample,
-            "one beam goes with sampling"
-        );
+        let greedy = RawDecodingSettings { num_beams: Some(1), ..Default::default() };
+        assert!(greedy.or(sample).resolve().expect("possible").do_sample, "one beam goes with sampling");
     }
 
     #[test]
     fn the_defaults_are_the_released_demos() {
-        let raw = RawDecodingSettings {
-            eos_token_id: Some(vec![7, 7, 9]),
-            ..Default::default()
-        };
+        let raw = RawDecodingSettings { eos_token_id: Some(vec![7, 7, 9]), ..Default::default() };
         let settings = raw.resolve().expect("possible");
-        assert_eq!(
-            (
-                settings.num_beams,
-                settings.num_return_sequences,
-                settings.max_new_tokens
-            ),
-            (8, 1, 75)
-        );
-        assert_eq!(
-            (settings.length_penalty, settings.early_stopping),
-            (-1.0, EarlyStopping::False)
-        );
-        assert_eq!(
-            (settings.eos_token_id, settings.pad_token_id),
-            (vec![7, 9], Some(7))
-        );
+        assert_eq!((settings.num_beams, settings.num_return_sequences, settings.max_new_tokens), (8, 1, 75));
+        assert_eq!((settings.length_penalty, settings.early_stopping), (-1.0, EarlyStopping::False));
+        assert_eq!((settings.eos_token_id, settings.pad_token_id), (vec![7, 9], Some(7)));
     }
 }

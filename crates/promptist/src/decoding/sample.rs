@@ -50,54 +50,26 @@ impl<'a> SampleSearch<'a> {
         prompt: &'a [u32],
         chooser: Chooser,
     ) -> Self {
-        let open = || Sequence {
-            row: 0,
-            token_ids: Vec::new(),
-            log_prob: 0.0,
-            finish: None,
-        };
-        let sequences = std::iter::repeat_with(open)
-            .take(settings.num_return_sequences)
-            .collect();
-        Self {
-            settings,
-            processors,
-            prompt,
-            chooser,
-            sequences,
-        }
+        let open = || Sequence { row: 0, token_ids: Vec::new(), log_prob: 0.0, finish: None };
+        let sequences = std::iter::repeat_with(open).take(settings.num_return_sequences).collect();
+        Self { settings, processors, prompt, chooser, sequences }
     }
 }
 
 impl Search for SampleSearch<'_> {
-    fn advance(
-        &mut self,
-        rows: Rows<'_>,
-        scratch: &mut Scratch,
-        next: &mut Vec<Extension>,
-    ) -> Result<()> {
+    fn advance(&mut self, rows: Rows<'_>, scratch: &mut Scratch, next: &mut Vec<Extension>) -> Result<()> {
         for (sequence_idx, sequence) in self.sequences.iter_mut().enumerate() {
             if sequence.finish.is_some() {
                 continue;
             }
             let logits = rows.row(sequence.row);
             let normalizer = Normalizer::of(logits)?;
-            let context = Context {
-                prompt: self.prompt,
-                generated: &sequence.token_ids,
-            };
+            let context = Context { prompt: self.prompt, generated: &sequence.token_ids };
             let step = sequence.token_ids.len();
-            let chosen = with_processed(
-                logits,
-                self.processors,
-                context,
-                scratch,
-                |logits, scratch| match &self.chooser {
+            let chosen = with_processed(logits, self.processors, context, scratch, |logits, scratch| {
+                match &self.chooser {
                     Chooser::Greedy => argmax(logits, scratch),
-                    Chooser::Draw {
-                        warpers,
-                        sample_key,
-                    } => {
+                    Chooser::Draw { warpers, sample_key } => {
                         warpers.apply(logits, &mut scratch.top, &mut scratch.choices);
                         let seed = self.settings.seed;
                         draw(
@@ -105,8 +77,8 @@ impl Search for SampleSearch<'_> {
                             random::uniform(seed, *sample_key, sequence_idx as u32, step as u32),
                         )
                     }
-                },
-            );
+                }
+            });
             let Some(token_id) = chosen else {
                 sequence.finish = Some(Finish::Length); // every token is banned
                 continue;
@@ -122,10 +94,7 @@ impl Search for SampleSearch<'_> {
                 sequence.finish = Some(Finish::Length);
                 continue;
             }
-            let extension = Extension {
-                row: sequence.row,
-                token_id,
-            };
+            let extension = Extension { row: sequence.row, token_id };
             sequence.row = next.len();
             next.push(extension);
         }
@@ -135,15 +104,9 @@ impl Search for SampleSearch<'_> {
     fn into_hypotheses(self) -> Vec<Hypothesis> {
         let hypothesis = |sequence: Sequence| {
             let finish = sequence.finish.unwrap_or(Finish::Length);
-            let length =
-                self.settings
-                    .hypothesis_len(self.prompt.len(), sequence.token_ids.len(), finish);
+            let length = self.settings.hypothesis_len(self.prompt.len(), sequence.token_ids.len(), finish);
             let penalty = (length.max(1) as f64).powf(self.settings.length_penalty);
-            Hypothesis {
-                token_ids: sequence.token_ids,
-                score: sequence.log_prob / penalty as f32,
-                finish,
-            }
+            Hypothesis { token_ids: sequence.token_ids, score: sequence.log_prob / penalty as f32, finish }
         };
         let mut hypotheses: Vec<_> = self.sequences.into_iter().map(hypothesis).collect();
         hypotheses.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -180,10 +143,7 @@ fn argmax(logits: &[f32], scratch: &mut Scratch) -> Option<u32> {
 /// The first choice at which the cumulated probability exceeds `uniform`.
 fn draw(choices: &[Choice], uniform: f64) -> Option<u32> {
     let probs = Softmax::of(choices);
-    let total: f64 = choices
-        .iter()
-        .map(|choice| f64::from(probs.prob(choice)))
-        .sum();
+    let total: f64 = choices.iter().map(|choice| f64::from(probs.prob(choice))).sum();
     let mut cumulated = 0.0;
     for choice in choices {
         cumulated += f64::from(probs.prob(choice));

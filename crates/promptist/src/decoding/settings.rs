@@ -72,29 +72,15 @@ impl DecodingSettings {
             true => Ok(()),
             false => Err(Error::config(key, reason)),
         };
-        let at_least_1 = |key: &str, value: usize| {
-            rule(key, value >= 1, format!("must be at least 1, is {value}"))
-        };
-        let finite = |key: &str, value: f64| {
-            rule(
-                key,
-                value.is_finite(),
-                format!("must be finite, is {value}"),
-            )
-        };
+        let at_least_1 =
+            |key: &str, value: usize| rule(key, value >= 1, format!("must be at least 1, is {value}"));
+        let finite =
+            |key: &str, value: f64| rule(key, value.is_finite(), format!("must be finite, is {value}"));
         let positive = |key: &str, value: f64| {
-            rule(
-                key,
-                value > 0.0 && value.is_finite(),
-                format!("must be above 0 and finite, is {value}"),
-            )
+            rule(key, value > 0.0 && value.is_finite(), format!("must be above 0 and finite, is {value}"))
         };
         let unit = |key: &str, value: f64| {
-            rule(
-                key,
-                (0.0..=1.0).contains(&value),
-                format!("must be between 0 and 1, is {value}"),
-            )
+            rule(key, (0.0..=1.0).contains(&value), format!("must be between 0 and 1, is {value}"))
         };
 
         at_least_1("num_beams", self.num_beams)?;
@@ -106,8 +92,7 @@ impl DecodingSettings {
         positive("repetition_penalty", self.repetition_penalty)?;
         unit("top_p", self.top_p)?;
         unit("min_p", self.min_p)?;
-        let (beams, groups, penalty) =
-            (self.num_beams, self.num_beam_groups, self.diversity_penalty);
+        let (beams, groups, penalty) = (self.num_beams, self.num_beam_groups, self.diversity_penalty);
         rule(
             "diversity_penalty",
             penalty >= 0.0 && penalty.is_finite(),
@@ -136,18 +121,12 @@ impl DecodingSettings {
         rule(
             "num_return_sequences",
             self.do_sample || self.num_return_sequences <= beams,
-            format!(
-                "must be at most `num_beams`, but is {} with {beams}",
-                self.num_return_sequences
-            ),
+            format!("must be at most `num_beams`, but is {} with {beams}", self.num_return_sequences),
         )?;
         rule(
             "min_new_tokens",
             self.min_new_tokens <= self.max_new_tokens,
-            format!(
-                "must be at most `max_new_tokens` ({}), is {}",
-                self.max_new_tokens, self.min_new_tokens
-            ),
+            format!("must be at most `max_new_tokens` ({}), is {}", self.max_new_tokens, self.min_new_tokens),
         )
     }
 
@@ -160,10 +139,7 @@ impl DecodingSettings {
         ];
         for (key, ids) in keys {
             if let Some(id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
-                return Err(Error::config(
-                    key,
-                    format!("{id} is outside the vocabulary of {vocab_size}"),
-                ));
+                return Err(Error::config(key, format!("{id} is outside the vocabulary of {vocab_size}")));
             }
         }
         Ok(())
@@ -171,12 +147,7 @@ impl DecodingSettings {
 
     /// The length of an answer that its score is divided by, of `num_generated` tokens without the
     /// end token.
-    pub(super) fn hypothesis_len(
-        &self,
-        prompt_len: usize,
-        num_generated: usize,
-        finish: Finish,
-    ) -> usize {
+    pub(super) fn hypothesis_len(&self, prompt_len: usize, num_generated: usize, finish: Finish) -> usize {
         match self.length_normalization {
             LengthNormalization::Generated => num_generated + usize::from(finish == Finish::Eos),
             LengthNormalization::Total => prompt_len + num_generated,
@@ -208,10 +179,9 @@ impl FromStr for LengthNormalization {
         match text {
             "generated" => Ok(Self::Generated),
             "total" => Ok(Self::Total),
-            _ => Err(Error::config(
-                "length_normalization",
-                format!("must be generated or total, is {text:?}"),
-            )),
+            _ => {
+                Err(Error::config("length_normalization", format!("must be generated or total, is {text:?}")))
+            }
         }
     }
 }
@@ -225,142 +195,35 @@ mod tests {
     fn impossible_settings_name_the_key() {
         let raw = RawDecodingSettings::default;
         for (key, raw) in [
-            (
-                "num_beams",
-                RawDecodingSettings {
-                    num_beams: Some(0),
-                    ..raw()
-                },
-            ),
+            ("num_beams", RawDecodingSettings { num_beams: Some(0), ..raw() }),
+            ("num_beam_groups", RawDecodingSettings { num_beam_groups: Some(0), ..raw() }),
             (
                 "num_beam_groups",
-                RawDecodingSettings {
-                    num_beam_groups: Some(0),
-                    ..raw()
-                },
+                RawDecodingSettings { num_beam_groups: Some(3), diversity_penalty: Some(1.0), ..raw() },
             ),
-            (
-                "num_beam_groups",
-                RawDecodingSettings {
-                    num_beam_groups: Some(3),
-                    diversity_penalty: Some(1.0),
-                    ..raw()
-                },
-            ),
-            (
-                "diversity_penalty",
-                RawDecodingSettings {
-                    num_beam_groups: Some(4),
-                    ..raw()
-                },
-            ),
-            (
-                "diversity_penalty",
-                RawDecodingSettings {
-                    diversity_penalty: Some(1.0),
-                    ..raw()
-                },
-            ),
-            (
-                "diversity_penalty",
-                RawDecodingSettings {
-                    diversity_penalty: Some(-1.0),
-                    ..raw()
-                },
-            ),
-            (
-                "num_return_sequences",
-                RawDecodingSettings {
-                    num_return_sequences: Some(9),
-                    ..raw()
-                },
-            ),
-            (
-                "num_return_sequences",
-                RawDecodingSettings {
-                    num_return_sequences: Some(0),
-                    ..raw()
-                },
-            ),
-            (
-                "max_new_tokens",
-                RawDecodingSettings {
-                    max_new_tokens: Some(0),
-                    ..raw()
-                },
-            ),
-            (
-                "min_new_tokens",
-                RawDecodingSettings {
-                    min_new_tokens: Some(76),
-                    ..raw()
-                },
-            ),
-            (
-                "length_penalty",
-                RawDecodingSettings {
-                    length_penalty: Some(f64::INFINITY),
-                    ..raw()
-                },
-            ),
-            (
-                "temperature",
-                RawDecodingSettings {
-                    temperature: Some(0.0),
-                    ..raw()
-                },
-            ),
-            (
-                "temperature",
-                RawDecodingSettings {
-                    temperature: Some(f64::NAN),
-                    ..raw()
-                },
-            ),
-            (
-                "top_p",
-                RawDecodingSettings {
-                    top_p: Some(1.1),
-                    ..raw()
-                },
-            ),
-            (
-                "min_p",
-                RawDecodingSettings {
-                    min_p: Some(-0.1),
-                    ..raw()
-                },
-            ),
-            (
-                "repetition_penalty",
-                RawDecodingSettings {
-                    repetition_penalty: Some(0.0),
-                    ..raw()
-                },
-            ),
-            (
-                "do_sample",
-                RawDecodingSettings {
-                    do_sample: Some(true),
-                    num_beams: Some(2),
-                    ..raw()
-                },
-            ),
+            ("diversity_penalty", RawDecodingSettings { num_beam_groups: Some(4), ..raw() }),
+            ("diversity_penalty", RawDecodingSettings { diversity_penalty: Some(1.0), ..raw() }),
+            ("diversity_penalty", RawDecodingSettings { diversity_penalty: Some(-1.0), ..raw() }),
+            ("num_return_sequences", RawDecodingSettings { num_return_sequences: Some(9), ..raw() }),
+            ("num_return_sequences", RawDecodingSettings { num_return_sequences: Some(0), ..raw() }),
+            ("max_new_tokens", RawDecodingSettings { max_new_tokens: Some(0), ..raw() }),
+            ("min_new_tokens", RawDecodingSettings { min_new_tokens: Some(76), ..raw() }),
+            ("length_penalty", RawDecodingSettings { length_penalty: Some(f64::INFINITY), ..raw() }),
+            ("temperature", RawDecodingSettings { temperature: Some(0.0), ..raw() }),
+            ("temperature", RawDecodingSettings { temperature: Some(f64::NAN), ..raw() }),
+            ("top_p", RawDecodingSettings { top_p: Some(1.1), ..raw() }),
+            ("min_p", RawDecodingSettings { min_p: Some(-0.1), ..raw() }),
+            ("repetition_penalty", RawDecodingSettings { repetition_penalty: Some(0.0), ..raw() }),
+            ("do_sample", RawDecodingSettings { do_sample: Some(true), num_beams: Some(2), ..raw() }),
         ] {
             let error = raw.clone().resolve().expect_err(key);
-            assert!(
-                matches!(&error, Error::Config { key: found, .. } if found == key),
-                "{raw:?}: {error}"
-            );
+            assert!(matches!(&error, Error::Config { key: found, .. } if found == key), "{raw:?}: {error}");
         }
     }
 
     #[test]
     fn length_normalization_is_read() {
-        assert_eq!(
-            "total".parse::<LengthNormalization>().expect("a value"),
-            LengthNormalization::Total
-        );
+        assert_eq!("total".parse::<LengthNormalization>().expect("a value"), LengthNormalization::Total);
         assert!("Total".parse::<LengthNormalization>().is_err());
     }
 }

@@ -46,10 +46,7 @@ impl Warpers {
         for (token_id, &logit) in logits.iter().enumerate() {
             let logit = logit / self.temperature;
             if logit >= edge && logit > f32::NEG_INFINITY {
-                choices.push(Choice {
-                    token_id: token_id as u32,
-                    logit,
-                });
+                choices.push(Choice { token_id: token_id as u32, logit });
             }
         }
         if self.top_p < 1.0 {
@@ -71,21 +68,13 @@ impl Warpers {
         top.reset(self.top_k);
         top.offer_row(0, logits, Normalizer::IDENTITY, 0.0);
         let best = top.best_first();
-        if best.len() < self.top_k {
-            f32::NEG_INFINITY
-        } else {
-            best[self.top_k - 1].score
-        }
+        if best.len() < self.top_k { f32::NEG_INFINITY } else { best[self.top_k - 1].score }
     }
 
     /// From the least likely up, removes what together has no more than `1 - top_p`. One stays.
     fn keep_top_p(&self, choices: &mut Vec<Choice>) {
         let probs = Softmax::of(choices);
-        choices.sort_unstable_by(|a, b| {
-            b.logit
-                .total_cmp(&a.logit)
-                .then(a.token_id.cmp(&b.token_id))
-        });
+        choices.sort_unstable_by(|a, b| b.logit.total_cmp(&a.logit).then(a.token_id.cmp(&b.token_id)));
         let removable = (1.0 - self.top_p) as f32;
         let mut tail = 0.0;
         let mut len = choices.len();
@@ -110,17 +99,9 @@ pub(super) struct Softmax {
 
 impl Softmax {
     pub(super) fn of(choices: &[Choice]) -> Self {
-        let max = choices
-            .iter()
-            .fold(f32::NEG_INFINITY, |max, choice| max.max(choice.logit));
-        let sum: f64 = choices
-            .iter()
-            .map(|choice| f64::from(log_softmax::exp(choice.logit - max)))
-            .sum();
-        Self {
-            max,
-            sum: sum as f32,
-        }
+        let max = choices.iter().fold(f32::NEG_INFINITY, |max, choice| max.max(choice.logit));
+        let sum: f64 = choices.iter().map(|choice| f64::from(log_softmax::exp(choice.logit - max))).sum();
+        Self { max, sum: sum as f32 }
     }
 
     pub(super) fn prob(self, choice: &Choice) -> f32 {
@@ -171,33 +152,16 @@ mod tests {
             };
             let settings = raw.resolve().expect("possible settings");
             Warpers::new(&settings).apply(&case.logits, &mut top, &mut choices);
-            let expected: Vec<_> = (0..)
-                .zip(&case.log_probs)
-                .filter_map(|(id, log_prob)| Some((id, (*log_prob)?)))
-                .collect();
-            let ids = |choices: &[Choice]| {
-                choices
-                    .iter()
-                    .map(|choice| choice.token_id)
-                    .collect::<Vec<u32>>()
-            };
-            assert_eq!(
-                ids(&choices),
-                expected.iter().map(|&(id, _)| id).collect::<Vec<_>>(),
-                "{settings:?}"
-            );
+            let expected: Vec<_> =
+                (0..).zip(&case.log_probs).filter_map(|(id, log_prob)| Some((id, (*log_prob)?))).collect();
+            let ids = |choices: &[Choice]| choices.iter().map(|choice| choice.token_id).collect::<Vec<u32>>();
+            assert_eq!(ids(&choices), expected.iter().map(|&(id, _)| id).collect::<Vec<_>>(), "{settings:?}");
             let probs = Softmax::of(&choices);
             for (choice, (_, log_prob)) in choices.iter().zip(expected) {
                 let found = f64::from(probs.prob(choice)).ln();
-                assert!(
-                    (found - log_prob).abs() < 1e-5,
-                    "{found} for {log_prob}: {settings:?}"
-                );
+                assert!((found - log_prob).abs() < 1e-5, "{found} for {log_prob}: {settings:?}");
             }
         }
-        assert!(
-            golden.cases.len() > 100,
-            "the golden file has lost its cases"
-        );
+        assert!(golden.cases.len() > 100, "the golden file has lost its cases");
     }
 }

@@ -45,10 +45,7 @@ impl Additions {
             .filter_map(|phrase| {
                 let key = key(phrase);
                 let is_new = !key.is_empty() && !own.contains(&format!(" {key} "));
-                (is_new && seen.insert(key.clone())).then(|| Phrase {
-                    text: phrase.to_owned(),
-                    key,
-                })
+                (is_new && seen.insert(key.clone())).then(|| Phrase { text: phrase.to_owned(), key })
             })
             .collect();
         Self { text, phrases }
@@ -56,10 +53,7 @@ impl Additions {
 
     /// The phrases' keys.
     pub fn keys(&self) -> HashSet<&str> {
-        self.phrases
-            .iter()
-            .map(|phrase| phrase.key.as_str())
-            .collect()
+        self.phrases.iter().map(|phrase| phrase.key.as_str()).collect()
     }
 }
 
@@ -108,12 +102,7 @@ mod tests {
 
     #[test]
     fn what_follows_the_input_is_added() {
-        check(
-            "a cat",
-            "a cat, 8k, oil painting",
-            "8k, oil painting",
-            &["8k", "oil painting"],
-        );
+        check("a cat", "a cat, 8k, oil painting", "8k, oil painting", &["8k", "oil painting"]);
         check("a cat.", "a cat. 8k", "8k", &["8k"]);
         check(" a cat ", "a cat", "", &[]);
         // An open bracket of the input does not swallow the commas after it.
@@ -128,12 +117,7 @@ mod tests {
             "8k, Oil Painting, 8K",
             &["8k"],
         );
-        check(
-            "a cat in fog",
-            "a cat in fog, cat in fog, fog light",
-            "cat in fog, fog light",
-            &["fog light"],
-        );
+        check("a cat in fog", "a cat in fog, cat in fog, fog light", "cat in fog, fog light", &["fog light"]);
     }
 
     #[test]

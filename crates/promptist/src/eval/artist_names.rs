@@ -65,8 +65,7 @@ mod tests {
 
     #[test]
     fn names_count_where_a_name_can_stand() {
-        let names =
-            ArtistNames::new(["A.B. Frost", "Brassaï", "Constant", "Bauhaus", ""].into_iter());
+        let names = ArtistNames::new(["A.B. Frost", "Brassaï", "Constant", "Bauhaus", ""].into_iter());
         for (text, expected) in [
             ("8k, a. b. frost", vec!["a b frost"]),
             ("frost on a window", vec![]),

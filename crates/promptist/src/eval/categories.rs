@@ -29,11 +29,8 @@ impl CategoryMeasure {
     pub fn of(landscapes: &[Row], portraits: &[Row]) -> Self {
         let (landscape, portrait) = (commonest_phrases(landscapes), commonest_phrases(portraits));
         let is_shared = |common: &&Common| portrait.iter().any(|other| other.text == common.text);
-        let shared: Vec<String> = landscape
-            .iter()
-            .filter(is_shared)
-            .map(|common| common.text.clone())
-            .collect();
+        let shared: Vec<String> =
+            landscape.iter().filter(is_shared).map(|common| common.text.clone()).collect();
         Self {
             landscapes: landscapes.len(),
             portraits: portraits.len(),
@@ -46,16 +43,8 @@ impl CategoryMeasure {
 }
 
 fn commonest_phrases(rows: &[Row]) -> Vec<Common> {
-    let phrases: Vec<Vec<String>> = rows
-        .iter()
-        .map(|row| {
-            row.added
-                .phrases
-                .iter()
-                .map(|phrase| phrase.key.clone())
-                .collect()
-        })
-        .collect();
+    let phrases: Vec<Vec<String>> =
+        rows.iter().map(|row| row.added.phrases.iter().map(|phrase| phrase.key.clone()).collect()).collect();
     commonest(phrases.iter().map(|row| row.iter()), rows.len(), MOST)
 }
 
@@ -66,11 +55,7 @@ mod tests {
 
     fn rows(outputs: &[&str]) -> Vec<Row> {
         let row = |output: &&str| {
-            let answer = Answer {
-                output: (*output).to_owned(),
-                cut_answer: None,
-                refused: false,
-            };
+            let answer = Answer { output: (*output).to_owned(), cut_answer: None, refused: false };
             Row::new("set", "x", answer, &References::default(), |_| 0)
         };
         outputs.iter().map(row).collect()

@@ -118,8 +118,7 @@ impl EvalConfig {
     /// # Errors
     /// [`Error::Config`] naming the key and the rule.
     pub fn from_toml(text: &str) -> Result<Self> {
-        let config: Self =
-            toml::from_str(text).map_err(|e| Error::config("config", e.to_string()))?;
+        let config: Self = toml::from_str(text).map_err(|e| Error::config("config", e.to_string()))?;
         config.check()?;
         Ok(config)
     }
@@ -160,27 +159,15 @@ impl EvalConfig {
         rule("sets", !self.sets.is_empty(), "give at least one")?;
         for (idx, set) in self.sets.iter().enumerate() {
             let is_new = self.sets[..idx].iter().all(|other| other.name != set.name);
-            rule(
-                "sets.name",
-                is_new && !set.name.is_empty(),
-                "must differ and not be empty",
-            )?;
+            rule("sets.name", is_new && !set.name.is_empty(), "must differ and not be empty")?;
             rule("sets.limit", set.limit != Some(0), "must be at least 1")?;
         }
         if let Some(fit) = &self.fit {
             rule("fit.resamples", fit.resamples >= 1, "must be at least 1")?;
         }
         if let Some(diversity) = &self.diversity {
-            rule(
-                "diversity.groups",
-                diversity.groups >= 2,
-                "must be at least 2",
-            )?;
-            rule(
-                "diversity.limit",
-                diversity.limit != Some(0),
-                "must be at least 1",
-            )?;
+            rule("diversity.groups", diversity.groups >= 2, "must be at least 2")?;
+            rule("diversity.limit", diversity.limit != Some(0), "must be at least 1")?;
         }
         Ok(())
     }
@@ -222,10 +209,7 @@ mod tests {
         let names: Vec<&str> = config.sets.iter().map(|set| set.name.as_str()).collect();
         assert_eq!(names, ["coco300", "lexica300", "parti"]);
         assert!(config.sets.iter().all(|set| set.limit.is_none()));
-        assert_eq!(
-            (config.samples, config.diversity.as_ref().map(|d| d.groups)),
-            (20, Some(8))
-        );
+        assert_eq!((config.samples, config.diversity.as_ref().map(|d| d.groups)), (20, Some(8)));
         assert!(config.fit.is_some() && config.categories.is_some() && config.likelihood.is_some());
         let written = config.to_toml().expect("plain values");
         assert_eq!(EvalConfig::from_toml(&written).expect("own output"), config);
@@ -245,20 +229,11 @@ mod tests {
         let sets = "[[sets]]\nname = \"a\"\npath = \"a.txt\"\n";
         for (text, key) in [
             (format!("model = \"mini\"\nmodle = 1\n{sets}"), "modle"),
-            (
-                format!("model = \"mini\"\nbatch_size = 0\n{sets}"),
-                "batch_size",
-            ),
+            (format!("model = \"mini\"\nbatch_size = 0\n{sets}"), "batch_size"),
             (format!("model = \"mini\"\n{sets}{sets}"), "sets.name"),
             (format!("model = \"mini\"\n{sets}limit = 0\n"), "sets.limit"),
-            (
-                format!("model = \"mini\"\n[decoding]\nnum_beam = 3\n{sets}"),
-                "num_beam",
-            ),
-            (
-                format!("model = \"mini\"\n{sets}[diversity]\ngroups = 1\n"),
-                "diversity.groups",
-            ),
+            (format!("model = \"mini\"\n[decoding]\nnum_beam = 3\n{sets}"), "num_beam"),
+            (format!("model = \"mini\"\n{sets}[diversity]\ngroups = 1\n"), "diversity.groups"),
         ] {
             let error = EvalConfig::from_toml(&text).expect_err(key).to_string();
             assert!(error.contains(key), "{error}");

@@ -39,11 +39,7 @@ impl Spread {
         let mut sets: Vec<_> = candidates.iter().map(Additions::keys).collect();
         let different = sets.first().map_or(0, |first| {
             let differs = |other: &&_| {
-                first
-                    .difference(other)
-                    .count()
-                    .max(other.difference(first).count())
-                    >= MIN_PHRASES
+                first.difference(other).count().max(other.difference(first).count()) >= MIN_PHRASES
             };
             sets.iter().filter(differs).count()
         });
@@ -51,10 +47,7 @@ impl Spread {
         while let Some(set) = sets.pop() {
             distinct += usize::from(!sets.contains(&set));
         }
-        Self {
-            different,
-            distinct,
-        }
+        Self { different, distinct }
     }
 }
 
@@ -79,10 +72,7 @@ mod tests {
     use super::*;
 
     fn spread(outputs: &[&str]) -> Spread {
-        let additions: Vec<_> = outputs
-            .iter()
-            .map(|output| Additions::of("a cat", output))
-            .collect();
+        let additions: Vec<_> = outputs.iter().map(|output| Additions::of("a cat", output)).collect();
         Spread::of(&additions)
     }
 
@@ -96,28 +86,13 @@ mod tests {
             "a cat, 8k",
             "a cat, 8k, sharp, smooth, soft",
         ]);
-        assert_eq!(
-            found,
-            Spread {
-                different: 2,
-                distinct: 5
-            }
-        );
-        assert_eq!(
-            spread(&[]),
-            Spread {
-                different: 0,
-                distinct: 0
-            }
-        );
+        assert_eq!(found, Spread { different: 2, distinct: 5 });
+        assert_eq!(spread(&[]), Spread { different: 0, distinct: 0 });
     }
 
     #[test]
     fn the_measure_is_the_share_of_diverse_inputs() {
-        let spread = |different| Spread {
-            different,
-            distinct: 8,
-        };
+        let spread = |different| Spread { different, distinct: 8 };
         let measure = DiversityMeasure::of(&[spread(4), spread(3), spread(7), spread(0)]);
         assert_eq!((measure.n, measure.diverse), (4, 0.5));
         assert_eq!(measure.different_candidates, 3.5);

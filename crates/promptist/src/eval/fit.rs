@@ -48,11 +48,7 @@ pub struct FitPair {
 /// # Errors
 /// [`crate::Error::Tokenizer`]; [`crate::Error::Shape`] if the device does not give a tensor back.
 pub fn fit_pairs(prompter: &Prompter, rows: &[&Row], seed: u64) -> Result<Vec<FitPair>> {
-    let rows: Vec<&Row> = rows
-        .iter()
-        .copied()
-        .filter(|row| !row.added.text.is_empty())
-        .collect();
+    let rows: Vec<&Row> = rows.iter().copied().filter(|row| !row.added.text.is_empty()).collect();
     let others = random_others(rows.len(), &mut ChaCha8Rng::seed_from_u64(seed));
     let n_positions = prompter.model().config().n_positions;
     let mut examples = Vec::with_capacity(2 * rows.len());
@@ -68,10 +64,7 @@ pub fn fit_pairs(prompter: &Prompter, rows: &[&Row], seed: u64) -> Result<Vec<Fi
     let per_token = |idx: usize| logprobs[idx] / examples[idx].num_targets() as f64;
     Ok((0..examples.len())
         .step_by(2)
-        .map(|idx| FitPair {
-            own: per_token(idx),
-            other: per_token(idx + 1),
-        })
+        .map(|idx| FitPair { own: per_token(idx), other: per_token(idx + 1) })
         .collect())
 }
 
@@ -108,10 +101,7 @@ pub(super) fn logprobs(model: &Gpt2, examples: &[Example]) -> Result<Vec<f64>> {
     let mut logprobs = vec![0.0; examples.len()];
     let mut places = order.iter();
     for batch in micro_batches(&sorted, MICRO_BATCH_TOKENS) {
-        for (logprob, &place) in example_logprobs(model, &batch)?
-            .into_iter()
-            .zip(&mut places)
-        {
+        for (logprob, &place) in example_logprobs(model, &batch)?.into_iter().zip(&mut places) {
             logprobs[place] = logprob;
         }
     }
@@ -149,16 +139,13 @@ mod tests {
         let examples = [example(20, 4), example(3, 1), example(9, 8)];
         let found = logprobs(&model, &examples).expect("short");
         for (example, found) in examples.iter().zip(found) {
-            let inputs: Vec<i64> = example.token_ids[..example.input_len()]
-                .iter()
-                .map(|&id| i64::from(id))
-                .collect();
+            let inputs: Vec<i64> =
+                example.token_ids[..example.input_len()].iter().map(|&id| i64::from(id)).collect();
             let t = inputs.len();
             let inputs = TensorData::new(inputs, [1, t]);
             let inputs = Tensor::<2, Int>::from_data(inputs, &model.device());
             let logits = model.head(model.forward(inputs).reshape([t, 16]));
-            let logprobs =
-                values(burn::tensor::activation::log_softmax(logits, 1)).expect("on a CPU");
+            let logprobs = values(burn::tensor::activation::log_softmax(logits, 1)).expect("on a CPU");
             let expected: f64 = (example.loss_from..example.token_ids.len())
                 .map(|at| f64::from(logprobs[(at - 1) * 300 + example.token_ids[at] as usize]))
                 .sum();

@@ -38,25 +38,16 @@ pub fn flaws(judged: Judged) -> Flaws {
         return Flaws { own: None, whole };
     }
     if !judged.addition.chars().any(char::is_alphanumeric) {
-        return Flaws {
-            own: Some(Degenerate::Empty),
-            whole,
-        };
+        return Flaws { own: Some(Degenerate::Empty), whole };
     }
-    let is_inherited = |flaw: Degenerate| {
-        flaw != Degenerate::Cut && degenerate::check(judged.user_input) == Some(flaw)
-    };
+    let is_inherited =
+        |flaw: Degenerate| flaw != Degenerate::Cut && degenerate::check(judged.user_input) == Some(flaw);
     let own = match whole {
         Some(flaw) if is_inherited(flaw) => degenerate::check(judged.addition),
         other => other,
     };
-    let is_cut = judged
-        .cut_answer
-        .is_some_and(|answer| ends_alike(judged.output, answer));
-    Flaws {
-        own: own.or(is_cut.then_some(Degenerate::Cut)),
-        whole,
-    }
+    let is_cut = judged.cut_answer.is_some_and(|answer| ends_alike(judged.output, answer));
+    Flaws { own: own.or(is_cut.then_some(Degenerate::Cut)), whole }
 }
 
 /// Whether the last phrase of a cut answer is still the output's last.
@@ -75,13 +66,7 @@ mod tests {
             true => user_input.to_owned(),
             false => format!("{user_input}, {addition}"),
         };
-        let judged = Judged {
-            user_input,
-            output: &output,
-            addition,
-            cut_answer: None,
-            is_refused: false,
-        };
+        let judged = Judged { user_input, output: &output, addition, cut_answer: None, is_refused: false };
         assert_eq!(flaws(judged).own, own, "{output}");
     }
 
@@ -112,13 +97,8 @@ mod tests {
 
     #[test]
     fn a_refusal_is_not_empty() {
-        let judged = Judged {
-            user_input: "a cat",
-            output: "a cat",
-            addition: "",
-            cut_answer: None,
-            is_refused: true,
-        };
+        let judged =
+            Judged { user_input: "a cat", output: "a cat", addition: "", cut_answer: None, is_refused: true };
         assert_eq!(flaws(judged).own, None);
     }
 }

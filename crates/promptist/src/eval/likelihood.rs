@@ -88,9 +88,7 @@ pub fn of_prompter(
             false => tally.too_long += 1,
         }
     }
-    let nats = -logprobs(prompter.model(), &examples)?
-        .into_iter()
-        .sum::<f64>();
+    let nats = -logprobs(prompter.model(), &examples)?.into_iter().sum::<f64>();
     Ok(tally.measure(name, layout, nats))
 }
 
@@ -111,9 +109,7 @@ pub fn of_ngrams(
     for pair in pairs {
         let example = example(tokenizer, pair, keep, Layout::Text)?;
         for at in example.loss_from..example.token_ids.len() {
-            nats -= ngrams
-                .probability(&example.token_ids[..at], example.token_ids[at])
-                .ln();
+            nats -= ngrams.probability(&example.token_ids[..at], example.token_ids[at]).ln();
         }
         tally.add(tokenizer, &example)?;
     }
@@ -125,17 +121,10 @@ pub fn of_ngrams(
 /// # Errors
 /// [`Error::Tokenizer`] if the vocabulary has no end token.
 pub fn train_ngrams(texts: &[String], tokenizer: &Tokenizer, order: usize) -> Result<NgramModel> {
-    let ids = texts
-        .iter()
-        .map(|text| tokenizer.encode(&template::answer(text)))
-        .collect::<Result<Vec<_>>>()?;
+    let ids =
+        texts.iter().map(|text| tokenizer.encode(&template::answer(text))).collect::<Result<Vec<_>>>()?;
     let end = end_token(tokenizer)?;
-    Ok(NgramModel::train(
-        ids.into_iter(),
-        order,
-        tokenizer.vocab_size(),
-        end,
-    ))
+    Ok(NgramModel::train(ids.into_iter(), order, tokenizer.vocab_size(), end))
 }
 
 fn example(tokenizer: &Tokenizer, pair: &Pair, keep: Keep, layout: Layout) -> Result<Example> {
@@ -149,9 +138,7 @@ fn example(tokenizer: &Tokenizer, pair: &Pair, keep: Keep, layout: Layout) -> Re
 }
 
 fn end_token(tokenizer: &Tokenizer) -> Result<u32> {
-    tokenizer
-        .eos_token_id()
-        .ok_or_else(|| Error::Tokenizer("the vocabulary has no end token".into()))
+    tokenizer.eos_token_id().ok_or_else(|| Error::Tokenizer("the vocabulary has no end token".into()))
 }
 
 /// What was predicted.
@@ -166,9 +153,7 @@ struct Tally {
 impl Tally {
     fn add(&mut self, tokenizer: &Tokenizer, example: &Example) -> Result<()> {
         self.n += 1;
-        self.bytes += tokenizer
-            .decode(&example.token_ids[example.loss_from..])?
-            .len();
+        self.bytes += tokenizer.decode(&example.token_ids[example.loss_from..])?.len();
         self.tokens += example.num_targets();
         Ok(())
     }
@@ -191,10 +176,7 @@ mod tests {
     use super::*;
 
     fn pair() -> Pair {
-        Pair {
-            x: "a cat.".into(),
-            y: "a cat, 8k, sharp".into(),
-        }
+        Pair { x: "a cat.".into(), y: "a cat, 8k, sharp".into() }
     }
 
     #[test]
@@ -215,8 +197,7 @@ mod tests {
     fn bits_per_byte_of_a_model_that_knows_nothing_is_the_tokens_share() {
         let tokenizer = Tokenizer::gpt2().expect("embedded");
         let ngrams = train_ngrams(&[], &tokenizer, 5).expect("nothing to read");
-        let measure =
-            of_ngrams("5-gram", &ngrams, &tokenizer, &[pair()], Keep::Exact).expect("a pair");
+        let measure = of_ngrams("5-gram", &ngrams, &tokenizer, &[pair()], Keep::Exact).expect("a pair");
         assert_eq!((measure.n, measure.bytes), (1, " 8k, sharp".len()));
         let expected = measure.tokens as f64 * (50257_f64).log2() / measure.bytes as f64;
         assert!((measure.bits_per_byte - expected).abs() < 1e-9);

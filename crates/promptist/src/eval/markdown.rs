@@ -18,10 +18,7 @@ pub fn render(findings: &Findings) -> String {
     fit_and_diversity(&mut out, report);
     categories(&mut out, report);
     likelihood(&mut out, report);
-    samples(
-        &mut out,
-        &findings.samples(report.config.samples, report.config.seed),
-    );
+    samples(&mut out, &findings.samples(report.config.samples, report.config.seed));
     out
 }
 
@@ -29,13 +26,7 @@ fn head(out: &mut String, report: &Report) {
     let decoding = &report.settings.decoding;
     line(out, "# Evaluation");
     line(out, "");
-    line(
-        out,
-        &format!(
-            "Model `{}`, weights SHA-256 `{}`.",
-            report.model.name, report.model.sha256
-        ),
-    );
+    line(out, &format!("Model `{}`, weights SHA-256 `{}`.", report.model.name, report.model.sha256));
     line(
         out,
         &format!(
@@ -49,21 +40,10 @@ fn head(out: &mut String, report: &Report) {
             report.settings.keep,
         ),
     );
-    let counts: Vec<String> = report
-        .sets
-        .iter()
-        .map(|set| format!("{} {}", set.name, set.text.n))
-        .collect();
+    let counts: Vec<String> = report.sets.iter().map(|set| format!("{} {}", set.name, set.text.n)).collect();
     line(out, &format!("Inputs: {}.", counts.join(", ")));
     for set in report.sets.iter().filter(|set| !set.failed.is_empty()) {
-        line(
-            out,
-            &format!(
-                "{}: {} inputs could not be adapted.",
-                set.name,
-                set.failed.len()
-            ),
-        );
+        line(out, &format!("{}: {} inputs could not be adapted.", set.name, set.failed.len()));
     }
 }
 
@@ -80,16 +60,7 @@ fn checks(out: &mut String, report: &Report) {
             Bound::AtMost(bound) => format!("≤ {}", number(bound)),
         };
         let verdict = if check.passes { "pass" } else { "**fail**" };
-        row(
-            out,
-            &[
-                check.measure,
-                &check.set,
-                &asked,
-                &number(check.value),
-                verdict,
-            ],
-        );
+        row(out, &[check.measure, &check.set, &asked, &number(check.value), verdict]);
     }
 }
 
@@ -98,107 +69,55 @@ fn measures(out: &mut String, report: &Report) {
     type Cell = fn(&SetReport) -> String;
     let rows: [(&str, Cell); 17] = [
         ("outputs", |set| set.text.n.to_string()),
-        ("content words kept, mean", |set| {
-            percent(set.text.content_kept)
-        }),
-        ("outputs keeping all of them", |set| {
-            percent(set.text.all_content_kept)
-        }),
-        ("outputs adding ≥ 3 style modifiers", |set| {
-            percent(set.text.three_modifiers)
-        }),
-        ("degenerate by the model's doing", |set| {
-            percent(set.text.degenerate)
-        }),
+        ("content words kept, mean", |set| percent(set.text.content_kept)),
+        ("outputs keeping all of them", |set| percent(set.text.all_content_kept)),
+        ("outputs adding ≥ 3 style modifiers", |set| percent(set.text.three_modifiers)),
+        ("degenerate by the model's doing", |set| percent(set.text.degenerate)),
         ("how", |set| {
-            let flaws: Vec<String> = set
-                .text
-                .flaws
-                .iter()
-                .map(|(flaw, count)| format!("{flaw} {count}"))
-                .collect();
+            let flaws: Vec<String> =
+                set.text.flaws.iter().map(|(flaw, count)| format!("{flaw} {count}")).collect();
             flaws.join(", ")
         }),
-        ("degenerate, inputs' own flaws included", |set| {
-            percent(set.text.degenerate_with_inputs_flaws)
-        }),
-        ("adding a word the training text never has", |set| {
-            optional(set.text.unknown_words)
-        }),
-        ("refused: unsafe inputs, nothing added", |set| {
-            set.text.refused.to_string()
-        }),
-        ("adding an artist of the file", |set| {
-            optional(set.text.artists)
-        }),
-        ("adding an artist of the embedded list", |set| {
-            percent(set.text.listed_artists)
-        }),
-        ("added phrases, mean", |set| {
-            format!("{:.2}", set.text.added_phrases)
-        }),
-        ("added tokens, mean", |set| {
-            format!("{:.1}", set.text.added_tokens)
-        }),
-        ("distinct words / words added", |set| {
-            format!("{:.3}", set.text.distinct_1)
-        }),
-        ("distinct pairs / pairs of words added", |set| {
-            format!("{:.3}", set.text.distinct_2)
-        }),
-        ("distinct / added phrases", |set| {
-            format!("{:.3}", set.text.distinct_phrases)
-        }),
+        ("degenerate, inputs' own flaws included", |set| percent(set.text.degenerate_with_inputs_flaws)),
+        ("adding a word the training text never has", |set| optional(set.text.unknown_words)),
+        ("refused: unsafe inputs, nothing added", |set| set.text.refused.to_string()),
+        ("adding an artist of the file", |set| optional(set.text.artists)),
+        ("adding an artist of the embedded list", |set| percent(set.text.listed_artists)),
+        ("added phrases, mean", |set| format!("{:.2}", set.text.added_phrases)),
+        ("added tokens, mean", |set| format!("{:.1}", set.text.added_tokens)),
+        ("distinct words / words added", |set| format!("{:.3}", set.text.distinct_1)),
+        ("distinct pairs / pairs of words added", |set| format!("{:.3}", set.text.distinct_2)),
+        ("distinct / added phrases", |set| format!("{:.3}", set.text.distinct_phrases)),
         ("inputs that failed", |set| set.failed.len().to_string()),
     ];
     set_table(out, report, "measure", &rows);
     let unknown = &report.all.text.unknown_word_examples;
     if !unknown.is_empty() {
         line(out, "");
-        line(
-            out,
-            &format!(
-                "Words that the training text never has: {}.",
-                unknown.join(", ")
-            ),
-        );
+        line(out, &format!("Words that the training text never has: {}.", unknown.join(", ")));
     }
 }
 
 fn commonest(out: &mut String, report: &Report) {
     section(out, "Commonest added phrases");
-    let columns: Vec<&[Common]> = sets(report)
-        .map(|set| set.text.commonest_phrases.as_slice())
-        .collect();
+    let columns: Vec<&[Common]> = sets(report).map(|set| set.text.commonest_phrases.as_slice()).collect();
     let names: Vec<&str> = sets(report).map(|set| set.name.as_str()).collect();
     common_table(out, &names, &columns, 10);
     let artists = &report.all.text.commonest_artists;
     if !artists.is_empty() {
-        let named: Vec<String> = artists
-            .iter()
-            .map(|artist| format!("{} {}", artist.text, artist.count))
-            .collect();
+        let named: Vec<String> =
+            artists.iter().map(|artist| format!("{} {}", artist.text, artist.count)).collect();
         line(out, "");
-        line(
-            out,
-            &format!("Commonest artists added: {}.", named.join(", ")),
-        );
+        line(out, &format!("Commonest artists added: {}.", named.join(", ")));
     }
 }
 
 fn fit_and_diversity(out: &mut String, report: &Report) {
     type Cell = fn(&SetReport) -> String;
     if report.all.fit.is_some() {
-        section(
-            out,
-            "Fit: additions after their own input and after a random other of the set",
-        );
+        section(out, "Fit: additions after their own input and after a random other of the set");
         let rows: [(&str, Cell); 4] = [
-            ("outputs", |set| {
-                set.fit
-                    .as_ref()
-                    .map_or_else(none, |fit| fit.gain.n.to_string())
-            }),
+            ("outputs", |set| set.fit.as_ref().map_or_else(none, |fit| fit.gain.n.to_string())),
             ("gain, nats a token (95 % interval)", |set| {
                 set.fit.as_ref().map_or_else(none, |fit| {
                     let gain = fit.gain;
@@ -206,13 +125,9 @@ fn fit_and_diversity(out: &mut String, report: &Report) {
                 })
             }),
             ("log-probability a token: own, other", |set| {
-                set.fit
-                    .as_ref()
-                    .map_or_else(none, |fit| format!("{:.3}, {:.3}", fit.own, fit.other))
+                set.fit.as_ref().map_or_else(none, |fit| format!("{:.3}, {:.3}", fit.own, fit.other))
             }),
-            ("likelier after the own input", |set| {
-                optional(set.fit.as_ref().map(|fit| fit.own_is_likelier))
-            }),
+            ("likelier after the own input", |set| optional(set.fit.as_ref().map(|fit| fit.own_is_likelier))),
         ];
         set_table(out, report, "measure", &rows);
     }
@@ -225,24 +140,15 @@ fn fit_and_diversity(out: &mut String, report: &Report) {
             ),
         );
         let rows: [(&str, Cell); 4] = [
-            ("inputs", |set| {
-                set.diversity
-                    .as_ref()
-                    .map_or_else(none, |d| d.n.to_string())
+            ("inputs", |set| set.diversity.as_ref().map_or_else(none, |d| d.n.to_string())),
+            ("with ≥ 4 candidates two added phrases from the first", |set| {
+                optional(set.diversity.as_ref().map(|d| d.diverse))
             }),
-            (
-                "with ≥ 4 candidates two added phrases from the first",
-                |set| optional(set.diversity.as_ref().map(|d| d.diverse)),
-            ),
             ("such candidates, mean", |set| {
-                set.diversity
-                    .as_ref()
-                    .map_or_else(none, |d| format!("{:.2}", d.different_candidates))
+                set.diversity.as_ref().map_or_else(none, |d| format!("{:.2}", d.different_candidates))
             }),
             ("distinct sets of added phrases, mean", |set| {
-                set.diversity
-                    .as_ref()
-                    .map_or_else(none, |d| format!("{:.2}", d.distinct_candidates))
+                set.diversity.as_ref().map_or_else(none, |d| format!("{:.2}", d.distinct_candidates))
             }),
         ];
         set_table(out, report, "measure", &rows);
@@ -263,14 +169,7 @@ fn categories(out: &mut String, report: &Report) {
     let columns = [categories.landscape.as_slice(), &categories.portrait];
     common_table(out, &["landscape", "portrait"], &columns, usize::MAX);
     line(out, "");
-    line(
-        out,
-        &format!(
-            "Shared, {}: {}.",
-            percent(categories.overlap),
-            categories.shared.join(", ")
-        ),
-    );
+    line(out, &format!("Shared, {}: {}.", percent(categories.overlap), categories.shared.join(", ")));
 }
 
 fn likelihood(out: &mut String, report: &Report) {
@@ -278,18 +177,7 @@ fn likelihood(out: &mut String, report: &Report) {
         return;
     }
     section(out, "Bits per byte of held-out engineered prompts");
-    table(
-        out,
-        &[
-            "model",
-            "asked",
-            "bits per byte",
-            "targets",
-            "bytes",
-            "tokens",
-            "too long",
-        ],
-    );
+    table(out, &["model", "asked", "bits per byte", "targets", "bytes", "tokens", "too long"]);
     for measure in &report.likelihood {
         let asked = match measure.layout {
             Layout::Prompter => "as a prompter",
@@ -315,10 +203,7 @@ fn samples(out: &mut String, samples: &[&Row]) {
     for (number, sample) in (1..).zip(samples) {
         let input = code(&sample.user_input);
         let output = code(&sample.output);
-        line(
-            out,
-            &format!("{number}. {} · {input}<br>{output}", sample.set),
-        );
+        line(out, &format!("{number}. {} · {input}<br>{output}", sample.set));
     }
 }
 
@@ -328,23 +213,12 @@ fn sets(report: &Report) -> impl Iterator<Item = &SetReport> {
 }
 
 /// A column a set.
-fn set_table(
-    out: &mut String,
-    report: &Report,
-    corner: &str,
-    rows: &[(&str, fn(&SetReport) -> String)],
-) {
-    let names: Vec<&str> = [corner]
-        .into_iter()
-        .chain(sets(report).map(|set| set.name.as_str()))
-        .collect();
+fn set_table(out: &mut String, report: &Report, corner: &str, rows: &[(&str, fn(&SetReport) -> String)]) {
+    let names: Vec<&str> = [corner].into_iter().chain(sets(report).map(|set| set.name.as_str())).collect();
     table(out, &names);
     for (name, cell) in rows {
         let cells: Vec<String> = sets(report).map(cell).collect();
-        let cells: Vec<&str> = [*name]
-            .into_iter()
-            .chain(cells.iter().map(String::as_str))
-            .collect();
+        let cells: Vec<&str> = [*name].into_iter().chain(cells.iter().map(String::as_str)).collect();
         row(out, &cells);
     }
 }

@@ -47,11 +47,7 @@ impl NgramModel {
         let order = order.clamp(1, MAX_ORDER);
         let mut orders: Vec<Order> = (0..order).map(|_| Order::default()).collect();
         for ids in texts {
-            let text: Vec<u32> = [end_token_id]
-                .into_iter()
-                .chain(ids)
-                .chain([end_token_id])
-                .collect();
+            let text: Vec<u32> = [end_token_id].into_iter().chain(ids).chain([end_token_id]).collect();
             for last in 1..text.len() {
                 let longest = order.min(last + 1);
                 // Counted as it is: the highest order, or all there is from the text's beginning.
@@ -63,10 +59,7 @@ impl NgramModel {
         for n in (1..order).rev() {
             let (shorter, longer) = orders.split_at_mut(n);
             for &ngram in longer[0].counts.keys() {
-                *shorter[n - 1]
-                    .counts
-                    .entry(without_first(ngram, n + 1))
-                    .or_default() += 1;
+                *shorter[n - 1].counts.entry(without_first(ngram, n + 1)).or_default() += 1;
             }
         }
         for order in &mut orders {
@@ -86,11 +79,7 @@ impl NgramModel {
             let Some(&(total, distinct)) = order.contexts.get(&context) else {
                 break;
             };
-            let count = order
-                .counts
-                .get(&push(context, token_id))
-                .copied()
-                .unwrap_or(0);
+            let count = order.counts.get(&push(context, token_id)).copied().unwrap_or(0);
             let discounted = (f64::from(count) - order.discount).max(0.0);
             let left_over = order.discount * f64::from(distinct);
             probability = (discounted + left_over * probability) / total as f64;
@@ -144,13 +133,7 @@ mod tests {
     const END: u32 = 0;
 
     fn model(order: usize) -> NgramModel {
-        let texts = [
-            vec![1, 2, 3, 4],
-            vec![1, 2, 3, 5],
-            vec![2, 3, 4, 4, 4],
-            vec![],
-            vec![6, 2, 3, 4, 1, 2],
-        ];
+        let texts = [vec![1, 2, 3, 4], vec![1, 2, 3, 5], vec![2, 3, 4, 4, 4], vec![], vec![6, 2, 3, 4, 1, 2]];
         NgramModel::train(texts.into_iter(), order, 9, END)
     }
 
@@ -170,10 +153,7 @@ mod tests {
             let model = model(order);
             for context in contexts {
                 let sum: f64 = (0..9).map(|id| model.probability(context, id)).sum();
-                assert!(
-                    (sum - 1.0).abs() < 1e-12,
-                    "order {order}, {context:?}: {sum}"
-                );
+                assert!((sum - 1.0).abs() < 1e-12, "order {order}, {context:?}: {sum}");
                 assert!((0..9).all(|id| model.probability(context, id) > 0.0));
             }
         }

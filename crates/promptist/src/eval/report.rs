@@ -107,47 +107,18 @@ pub fn checks<'a>(
     let mut checks = Vec::new();
     let mut check = |measure, set: &str, value: Option<f64>, bound: Bound| {
         if let Some(value) = value {
-            checks.push(Check {
-                measure,
-                set: set.to_owned(),
-                value,
-                bound,
-                passes: bound.holds(value),
-            });
+            checks.push(Check { measure, set: set.to_owned(), value, bound, passes: bound.holds(value) });
         }
     };
     for set in sets {
         let text = &set.text;
-        let commonest = text
-            .commonest_phrases
-            .first()
-            .map_or(0.0, |common| common.share);
+        let commonest = text.commonest_phrases.first().map_or(0.0, |common| common.share);
         for (measure, value, bound) in [
-            (
-                "content words kept",
-                Some(text.content_kept),
-                Bound::AtLeast(0.97),
-            ),
-            (
-                "outputs adding three or more modifiers",
-                Some(text.three_modifiers),
-                Bound::AtLeast(0.9),
-            ),
-            (
-                "degenerate outputs",
-                Some(text.degenerate),
-                Bound::AtMost(0.01),
-            ),
-            (
-                "outputs adding an artist's name",
-                text.artists,
-                Bound::AtMost(0.15),
-            ),
-            (
-                "outputs with the commonest added phrase",
-                Some(commonest),
-                Bound::AtMost(0.6),
-            ),
+            ("content words kept", Some(text.content_kept), Bound::AtLeast(0.97)),
+            ("outputs adding three or more modifiers", Some(text.three_modifiers), Bound::AtLeast(0.9)),
+            ("degenerate outputs", Some(text.degenerate), Bound::AtMost(0.01)),
+            ("outputs adding an artist's name", text.artists, Bound::AtMost(0.15)),
+            ("outputs with the commonest added phrase", Some(commonest), Bound::AtMost(0.6)),
             (
                 "inputs with diverse candidates",
                 set.diversity.as_ref().map(|d| d.diverse),

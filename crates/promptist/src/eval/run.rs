@@ -93,18 +93,10 @@ impl Evaluation<'_> {
                 None => Vec::new(),
             };
             let spreads = match (&config.diversity, &diversity_settings) {
-                (Some(diversity), Some(settings)) => {
-                    self.spreads(set, &inputs, diversity, settings)?
-                }
+                (Some(diversity), Some(settings)) => self.spreads(set, &inputs, diversity, settings)?,
                 _ => Vec::new(),
             };
-            sets.push(SetRows {
-                name: set.name.clone(),
-                rows,
-                failed,
-                fit,
-                spreads,
-            });
+            sets.push(SetRows { name: set.name.clone(), rows, failed, fit, spreads });
         }
         let categories = match &config.categories {
             Some(categories) => Some(self.categories(categories, &settings, &references)?),
@@ -115,10 +107,8 @@ impl Evaluation<'_> {
             None => Vec::new(),
         };
 
-        let reports: Vec<SetReport> = sets
-            .iter()
-            .map(|set| self.set_report(&set.name, &[set], &references))
-            .collect();
+        let reports: Vec<SetReport> =
+            sets.iter().map(|set| self.set_report(&set.name, &[set], &references)).collect();
         let all = self.set_report("all", &sets.iter().collect::<Vec<_>>(), &references);
         let report = Report {
             version: env!("CARGO_PKG_VERSION"),
@@ -134,10 +124,7 @@ impl Evaluation<'_> {
             likelihood,
             elapsed_secs: started.elapsed().as_secs_f64(),
         };
-        Ok(Findings {
-            report,
-            rows: sets.into_iter().flat_map(|set| set.rows).collect(),
-        })
+        Ok(Findings { report, rows: sets.into_iter().flat_map(|set| set.rows).collect() })
     }
 
     fn settings(&self, decoding: RawDecodingSettings) -> Result<AdaptSettings> {
@@ -163,11 +150,7 @@ impl Evaluation<'_> {
     }
 
     fn training_texts(&self) -> Result<Vec<String>> {
-        let paths = self
-            .config
-            .likelihood
-            .iter()
-            .flat_map(|likelihood| &likelihood.ngram_text);
+        let paths = self.config.likelihood.iter().flat_map(|likelihood| &likelihood.ngram_text);
         let mut texts = Vec::new();
         for path in paths {
             texts.extend(lines::read_texts(path, "text")?);
@@ -184,12 +167,8 @@ impl Evaluation<'_> {
             }
             None => None,
         };
-        let known_words =
-            (!texts.is_empty()).then(|| known_words(texts.iter().map(String::as_str)));
-        Ok(References {
-            artists,
-            known_words,
-        })
+        let known_words = (!texts.is_empty()).then(|| known_words(texts.iter().map(String::as_str)));
+        Ok(References { artists, known_words })
     }
 
     /// Adapts inputs, one output each, and measures the outputs.
@@ -201,11 +180,7 @@ impl Evaluation<'_> {
         references: &References,
     ) -> Result<(Vec<Row>, Vec<Failure>)> {
         let tokenizer = self.prompter.tokenizer();
-        let count_tokens = |text: &str| {
-            tokenizer
-                .encode(&template::answer(text))
-                .map_or(0, |ids| ids.len())
-        };
+        let count_tokens = |text: &str| tokenizer.encode(&template::answer(text)).map_or(0, |ids| ids.len());
         let (mut rows, mut failed) = (Vec::new(), Vec::new());
         let answers = self.adapt(&format!("adapt {set}"), inputs, settings)?;
         for (user_input, answer) in inputs.iter().zip(answers) {
@@ -214,13 +189,10 @@ impl Evaluation<'_> {
                 None => Err(Error::Decoding("no output".into())),
             });
             match answer {
-                Ok(answer) => {
-                    rows.push(Row::new(set, user_input, answer, references, count_tokens))
+                Ok(answer) => rows.push(Row::new(set, user_input, answer, references, count_tokens)),
+                Err(error) => {
+                    failed.push(Failure { user_input: user_input.clone(), error: error.to_string() })
                 }
-                Err(error) => failed.push(Failure {
-                    user_input: user_input.clone(),
-                    error: error.to_string(),
-                }),
             }
         }
         Ok((rows, failed))
@@ -249,27 +221,20 @@ impl Evaluation<'_> {
         let mut order: Vec<usize> = (0..inputs.len()).collect();
         order.sort_by_key(|&idx| inputs[idx].len());
         let mut answers: Vec<Option<Result<Adapted>>> = inputs.iter().map(|_| None).collect();
-        self.progress
-            .begin(stage, Some(inputs.len() as u64), "prompts");
+        self.progress.begin(stage, Some(inputs.len() as u64), "prompts");
         for batch in order.chunks(self.config.batch_size) {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
             let batch_inputs: Vec<String> = batch.iter().map(|&idx| inputs[idx].clone()).collect();
-            for (&idx, answer) in batch
-                .iter()
-                .zip(self.prompter.adapt(&batch_inputs, settings, 0))
-            {
+            for (&idx, answer) in batch.iter().zip(self.prompter.adapt(&batch_inputs, settings, 0)) {
                 answers[idx] = Some(answer);
             }
             self.progress.advance(batch.len() as u64, "");
         }
         self.progress.end();
         let missing = || Err(Error::Decoding("no answer".into()));
-        Ok(answers
-            .into_iter()
-            .map(|answer| answer.unwrap_or_else(missing))
-            .collect())
+        Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(missing)).collect())
     }
 
     /// How the candidates of each input differ; inputs that cannot be adapted are left out.
@@ -300,9 +265,7 @@ impl Evaluation<'_> {
         references: &References,
     ) -> Result<CategoryMeasure> {
         let rows = |name: &str, path: &Path| -> Result<Vec<Row>> {
-            Ok(self
-                .rows(name, &read_inputs(path, None)?, settings, references)?
-                .0)
+            Ok(self.rows(name, &read_inputs(path, None)?, settings, references)?.0)
         };
         let landscapes = rows("landscapes", &config.landscape)?;
         let portraits = rows("portraits", &config.portrait)?;
@@ -334,9 +297,7 @@ impl Evaluation<'_> {
             let tokenizer = self.prompter.tokenizer();
             let ngrams = likelihood::train_ngrams(texts, tokenizer, NGRAM_ORDER)?;
             let name = format!("{NGRAM_ORDER}-gram");
-            measures.push(likelihood::of_ngrams(
-                &name, &ngrams, tokenizer, &pairs, keep,
-            )?);
+            measures.push(likelihood::of_ngrams(&name, &ngrams, tokenizer, &pairs, keep)?);
             self.progress.advance(1, "");
         }
         self.progress.end();

@@ -34,12 +34,7 @@ pub fn bootstrap_mean(values: &[f64], resamples: usize, seed: u64) -> Option<Int
         0 => mean,
         len => linear_percentile(&means, p * (len - 1) as f64),
     };
-    Some(Interval {
-        n,
-        mean,
-        low: percentile(0.025),
-        high: percentile(0.975),
-    })
+    Some(Interval { n, mean, low: percentile(0.025), high: percentile(0.975) })
 }
 
 /// A random other for each of `n`: a cyclic permutation (Sattolo), so that nobody gets themselves.
@@ -74,14 +69,8 @@ mod tests {
         let interval = bootstrap_mean(&values, 4000, 7).expect("values");
         assert_eq!((interval.n, interval.mean), (400, 0.5));
         // The standard error is 0.5 / sqrt(400) = 0.025.
-        assert!(
-            (interval.low - (0.5 - 1.96 * 0.025)).abs() < 0.004,
-            "{interval:?}"
-        );
-        assert!(
-            (interval.high - (0.5 + 1.96 * 0.025)).abs() < 0.004,
-            "{interval:?}"
-        );
+        assert!((interval.low - (0.5 - 1.96 * 0.025)).abs() < 0.004, "{interval:?}");
+        assert!((interval.high - (0.5 + 1.96 * 0.025)).abs() < 0.004, "{interval:?}");
         assert_eq!(bootstrap_mean(&values, 4000, 7), Some(interval));
     }
 

@@ -86,24 +86,19 @@ impl Row {
         let lacking = |all: Vec<String>, own: Vec<String>| -> Vec<String> {
             all.into_iter().filter(|name| !own.contains(name)).collect()
         };
-        let artists = references.artists.as_ref().map_or_else(Vec::new, |names| {
-            lacking(names.named(&added.text), names.named(user_input))
-        });
-        let unknown_words = references
-            .known_words
+        let artists = references
+            .artists
             .as_ref()
-            .map_or_else(Vec::new, |known| unknown_words(&added.text, known));
+            .map_or_else(Vec::new, |names| lacking(names.named(&added.text), names.named(user_input)));
+        let unknown_words =
+            references.known_words.as_ref().map_or_else(Vec::new, |known| unknown_words(&added.text, known));
         Self {
             added_tokens: match added.text.is_empty() {
                 true => 0,
                 false => count_tokens(&added.text),
             },
             content_kept: content_kept(user_input, &answer.output),
-            modifiers: added
-                .phrases
-                .iter()
-                .filter(|p| is_modifier(&p.text))
-                .count(),
+            modifiers: added.phrases.iter().filter(|p| is_modifier(&p.text)).count(),
             flaw: flaws.own,
             whole_flaw: flaws.whole,
             artists,
@@ -176,19 +171,16 @@ impl TextMeasures {
     /// Measures `rows`; `references` tells which measures there can be.
     pub fn of(rows: &[&Row], references: &References) -> Self {
         let n = rows.len();
-        let mean = |value: &dyn Fn(&Row) -> f64| {
-            rows.iter().map(|row| value(row)).sum::<f64>() / n.max(1) as f64
-        };
+        let mean =
+            |value: &dyn Fn(&Row) -> f64| rows.iter().map(|row| value(row)).sum::<f64>() / n.max(1) as f64;
         let share = |holds: &dyn Fn(&Row) -> bool| mean(&|row| f64::from(u8::from(holds(row))));
         let mut flaws = BTreeMap::new();
         for flaw in rows.iter().filter_map(|row| row.flaw) {
             *flaws.entry(flaw.reason()).or_default() += 1;
         }
         let texts: Vec<Vec<String>> = rows.iter().map(|row| folded(&row.added.text)).collect();
-        let phrases: Vec<Vec<String>> = rows
-            .iter()
-            .map(|row| row.added.phrases.iter().map(|p| p.key.clone()).collect())
-            .collect();
+        let phrases: Vec<Vec<String>> =
+            rows.iter().map(|row| row.added.phrases.iter().map(|p| p.key.clone()).collect()).collect();
         Self {
             n,
             content_kept: mean(&|row| f64::from(row.content_kept)),
@@ -196,23 +188,17 @@ impl TextMeasures {
             three_modifiers: share(&|row| row.modifiers >= 3),
             degenerate: share(&|row| row.flaw.is_some()),
             flaws,
-            degenerate_with_inputs_flaws: share(&|row| {
-                row.flaw.is_some() || row.whole_flaw.is_some()
-            }),
+            degenerate_with_inputs_flaws: share(&|row| row.flaw.is_some() || row.whole_flaw.is_some()),
             unknown_words: references
                 .known_words
                 .as_ref()
                 .map(|_| share(&|row| !row.unknown_words.is_empty())),
             unknown_word_examples: unknown_word_examples(rows),
             refused: rows.iter().filter(|row| row.refused).count(),
-            artists: references
-                .artists
-                .as_ref()
-                .map(|_| share(&|row| !row.artists.is_empty())),
+            artists: references.artists.as_ref().map(|_| share(&|row| !row.artists.is_empty())),
             listed_artists: share(&|row| !row.listed_artists.is_empty()),
             commonest_artists: commonest(
-                rows.iter()
-                    .map(|row| row.artists.iter().chain(&row.listed_artists)),
+                rows.iter().map(|row| row.artists.iter().chain(&row.listed_artists)),
                 n,
                 10,
             ),
@@ -245,11 +231,7 @@ pub fn commonest<'a, R: Iterator<Item = &'a String>>(
     counts
         .into_iter()
         .take(most)
-        .map(|(text, count)| Common {
-            text: text.to_owned(),
-            count,
-            share: count as f64 / n.max(1) as f64,
-        })
+        .map(|(text, count)| Common { text: text.to_owned(), count, share: count as f64 / n.max(1) as f64 })
         .collect()
 }
 
@@ -258,10 +240,7 @@ pub fn commonest<'a, R: Iterator<Item = &'a String>>(
 /// # Source
 /// Li et al. 2016, "A Diversity-Promoting Objective Function for Neural Conversation Models".
 pub fn distinct(rows: &[Vec<String>], n: usize) -> f64 {
-    let all = rows
-        .iter()
-        .map(|row| (row.len() + 1).saturating_sub(n))
-        .sum::<usize>();
+    let all = rows.iter().map(|row| (row.len() + 1).saturating_sub(n)).sum::<usize>();
     let distinct: HashSet<&[String]> = rows.iter().flat_map(|row| row.windows(n)).collect();
     distinct.len() as f64 / all.max(1) as f64
 }
@@ -274,10 +253,8 @@ pub fn known_words<'a>(texts: impl Iterator<Item = &'a str>) -> HashSet<String> 
 /// Words of letters alone; numbers with units are made up freely.
 fn unknown_words(text: &str, known: &HashSet<String>) -> Vec<String> {
     let is_word = |word: &String| word.chars().all(char::is_alphabetic);
-    let mut unknown: Vec<String> = folded(text)
-        .into_iter()
-        .filter(|word| is_word(word) && !known.contains(word))
-        .collect();
+    let mut unknown: Vec<String> =
+        folded(text).into_iter().filter(|word| is_word(word) && !known.contains(word)).collect();
     unknown.sort_unstable();
     unknown.dedup();
     unknown
@@ -287,21 +264,14 @@ fn unknown_word_examples(rows: &[&Row]) -> Vec<String> {
     const MOST: usize = 40;
     let mut seen = HashSet::new();
     let words = rows.iter().flat_map(|row| &row.unknown_words);
-    words
-        .filter(|word| seen.insert(*word))
-        .take(MOST)
-        .cloned()
-        .collect()
+    words.filter(|word| seen.insert(*word)).take(MOST).cloned().collect()
 }
 
 fn folded(text: &str) -> Vec<String> {
     words(text).into_iter().map(|word| word.folded).collect()
 }
 
-fn flaw_name<S: serde::Serializer>(
-    flaw: &Option<Degenerate>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn flaw_name<S: serde::Serializer>(flaw: &Option<Degenerate>, serializer: S) -> Result<S::Ok, S::Error> {
     flaw.map(Degenerate::reason).serialize(serializer)
 }
 
@@ -310,14 +280,8 @@ mod tests {
     use super::*;
 
     fn row(user_input: &str, output: &str, references: &References) -> Row {
-        let answer = Answer {
-            output: output.to_owned(),
-            cut_answer: None,
-            refused: false,
-        };
-        Row::new("set", user_input, answer, references, |text| {
-            text.split(' ').count()
-        })
+        let answer = Answer { output: output.to_owned(), cut_answer: None, refused: false };
+        Row::new("set", user_input, answer, references, |text| text.split(' ').count())
     }
 
     #[test]
@@ -329,17 +293,9 @@ mod tests {
             )),
         };
         let rows = [
-            row(
-                "a red fox",
-                "a red fox, 8k, sharp focus, oil painting",
-                &references,
-            ),
+            row("a red fox", "a red fox, 8k, sharp focus, oil painting", &references),
             row("a cat", "a cat, 8k, art by alphonse mucha", &references),
-            row(
-                "a cat by alphonse mucha",
-                "a cat by alphonse mucha, artstatio",
-                &references,
-            ),
+            row("a cat by alphonse mucha", "a cat by alphonse mucha, artstatio", &references),
             row("a dog", "a log, 8k, 8k", &references),
         ];
         let measures = TextMeasures::of(&rows.iter().collect::<Vec<_>>(), &references);
@@ -348,18 +304,12 @@ mod tests {
         assert_eq!(measures.all_content_kept, 0.75);
         assert_eq!(measures.three_modifiers, 0.25);
         assert_eq!(measures.degenerate, 0.5);
-        assert_eq!(
-            measures.flaws,
-            BTreeMap::from([("cut", 1), ("repeated", 1)])
-        );
+        assert_eq!(measures.flaws, BTreeMap::from([("cut", 1), ("repeated", 1)]));
         assert_eq!(measures.artists, Some(0.25));
         assert_eq!(measures.unknown_words, Some(0.5));
         assert_eq!(measures.unknown_word_examples, ["artstatio", "a", "log"]);
         let commonest = &measures.commonest_phrases[0];
-        assert_eq!(
-            (commonest.text.as_str(), commonest.count, commonest.share),
-            ("8k", 3, 0.75)
-        );
+        assert_eq!((commonest.text.as_str(), commonest.count, commonest.share), ("8k", 3, 0.75));
         assert_eq!(measures.added_phrases, (3.0 + 2.0 + 1.0 + 2.0) / 4.0);
     }
 

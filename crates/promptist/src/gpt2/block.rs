@@ -89,10 +89,7 @@ impl Block {
 
         let qkv = self.c_attn.forward(x); // [B, T, 3E]
         let heads = |part: usize| {
-            qkv.clone()
-                .narrow(2, part * e, e)
-                .reshape([b, t, n, d])
-                .swap_dims(1, 2) // [B, N, T, D]
+            qkv.clone().narrow(2, part * e, e).reshape([b, t, n, d]).swap_dims(1, 2) // [B, N, T, D]
         };
         // Scaling the queries, not the scores, touches T·E numbers instead of N·T².
         let query = heads(0) * self.attention_scale;
@@ -126,8 +123,7 @@ impl Block {
 /// `x · sigmoid(2 √(2/π) · (x + 0.044715 x³))`, which takes fewer passes over memory.
 pub(super) fn gelu_new<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     let two_sqrt_two_over_pi = 2.0 * (2.0 / std::f64::consts::PI).sqrt();
-    let inner = (x.clone().square() * (0.044_715 * two_sqrt_two_over_pi) + two_sqrt_two_over_pi)
-        * x.clone();
+    let inner = (x.clone().square() * (0.044_715 * two_sqrt_two_over_pi) + two_sqrt_two_over_pi) * x.clone();
     x * activation::sigmoid(inner)
 }
 
@@ -161,10 +157,7 @@ impl LayerNorm {
 
 impl Conv1d {
     fn zeros(d_in: usize, d_out: usize, device: &burn::tensor::Device) -> Self {
-        Self {
-            weight: Tensor::zeros([d_in, d_out], device),
-            bias: Tensor::zeros([d_out], device),
-        }
+        Self { weight: Tensor::zeros([d_in, d_out], device), bias: Tensor::zeros([d_out], device) }
     }
 }
 

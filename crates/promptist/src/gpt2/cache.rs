@@ -57,11 +57,7 @@ impl LanguageModel for Gpt2 {
 
     fn step(&self, cache: &mut KvCache, token_ids: &[u32]) -> Result<Logits> {
         if token_ids.len() != cache.padding.len() {
-            return Err(Error::Shape(format!(
-                "{} tokens for {} rows",
-                token_ids.len(),
-                cache.padding.len()
-            )));
+            return Err(Error::Shape(format!("{} tokens for {} rows", token_ids.len(), cache.padding.len())));
         }
         if cache.len >= self.config.n_positions {
             return Err(Error::Shape(format!("a context of {} positions is full", cache.len)));

@@ -124,10 +124,7 @@ impl Gpt2Config {
     /// [`Error::Config`], naming the key.
     pub fn check(&self) -> Result<()> {
         if self.model_type != "gpt2" {
-            return Err(Error::config(
-                "model_type",
-                format!("expected `gpt2`, found `{}`", self.model_type),
-            ));
+            return Err(Error::config("model_type", format!("expected `gpt2`, found `{}`", self.model_type)));
         }
         let sizes = [
             ("vocab_size", self.vocab_size),

@@ -31,9 +31,7 @@ pub fn open(folder: &Path, device: &Device) -> Result<Gpt2> {
 /// [`Error::Tensor`] naming what is missing or of another shape.
 pub fn from_weights(config: &Gpt2Config, weights: &Weights, device: &Device) -> Result<Gpt2> {
     let prefix = gpt2_layout::prefix(weights);
-    Gpt2::from_parameters(config, device, |name, shape| {
-        weights.get_f32(&format!("{prefix}{name}"), shape)
-    })
+    Gpt2::from_parameters(config, device, |name, shape| weights.get_f32(&format!("{prefix}{name}"), shape))
 }
 
 /// Writes `config.json`, `model.safetensors` (f32) and `files` (name and bytes: tokenizer,

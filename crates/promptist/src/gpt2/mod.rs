@@ -215,9 +215,7 @@ impl Parameters for Gpt2 {
             wpe: map.map(&format!("{prefix}wpe.weight"), self.wpe)?,
             h: (0..)
                 .zip(self.h)
-                .map(|(idx, block): (usize, Block)| {
-                    block.map_parameters(&format!("{prefix}h.{idx}"), map)
-                })
+                .map(|(idx, block): (usize, Block)| block.map_parameters(&format!("{prefix}h.{idx}"), map))
                 .collect::<Result<_>>()?,
             ln_f: self.ln_f.map_parameters(&format!("{prefix}ln_f"), map)?,
             config: self.config,

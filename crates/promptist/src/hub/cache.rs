@@ -96,22 +96,14 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => {
-            return Err(Error::Io {
-                path: folder.to_owned(),
-                source,
-            });
+            return Err(Error::Io { path: folder.to_owned(), source });
         }
     };
-    entries
-        .map(|entry| entry.map(|entry| entry.path()).map_err(Error::io(folder)))
-        .collect()
+    entries.map(|entry| entry.map(|entry| entry.path()).map_err(Error::io(folder))).collect()
 }
 
 fn subfolders(folder: &Path) -> Result<Vec<PathBuf>> {
-    Ok(entries(folder)?
-        .into_iter()
-        .filter(|path| path.is_dir())
-        .collect())
+    Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).collect())
 }
 
 /// Revisions and their commits. A branch may be called `refs/pr/1` or `a/b`: folders in folders.

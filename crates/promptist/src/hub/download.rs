@@ -65,10 +65,7 @@ pub(super) fn fetch(config: &HubConfig, id: &HubId, progress: &dyn Progress) -> 
             "the repository has no weights that we read: expected one of {}",
             WEIGHT_FILES.join(", ")
         );
-        return Err(Error::Hub {
-            url: super::model_url(config, id),
-            reason,
-        });
+        return Err(Error::Hub { url: super::model_url(config, id), reason });
     };
     download(weights)?;
     if weights.ends_with(".index.json") {
@@ -101,9 +98,7 @@ struct Sibling {
 
 impl Listing {
     fn has(&self, file: &str) -> bool {
-        self.siblings
-            .iter()
-            .any(|sibling| sibling.rfilename == file)
+        self.siblings.iter().any(|sibling| sibling.rfilename == file)
     }
 }
 
@@ -138,43 +133,24 @@ impl<'a> Client<'a> {
             .new_agent();
         let endpoint = config.endpoint.trim_end_matches('/');
         if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
-            return Err(hub_error(
-                endpoint,
-                "HF_ENDPOINT must start with https:// or http://",
-            ));
+            return Err(hub_error(endpoint, "HF_ENDPOINT must start with https:// or http://"));
         }
-        Ok(Self {
-            agent,
-            endpoint,
-            token: config.token.as_deref(),
-        })
+        Ok(Self { agent, endpoint, token: config.token.as_deref() })
     }
 
     /// The commit and the files of a revision.
     fn listing(&self, id: &HubId) -> Result<Listing> {
         let revision = id.revision().replace('/', "%2F");
-        let url = format!(
-            "{}/api/models/{}/revision/{revision}",
-            self.endpoint,
-            id.repo()
-        );
+        let url = format!("{}/api/models/{}/revision/{revision}", self.endpoint, id.repo());
         let (url, response) = self.follow(Method::Get, url, None, Redirects::All)?;
         let response = checked(&url, response)?;
         let mut json = Vec::new();
         let mut body = response.into_body().into_reader().take(MAX_API_BYTES);
-        body.read_to_end(&mut json)
-            .map_err(|error| hub_error(&url, error))?;
-        let listing: Listing = serde_json::from_slice(&json).map_err(|error| {
-            hub_error(
-                &url,
-                format!("expected a model's description in JSON: {error}"),
-            )
-        })?;
+        body.read_to_end(&mut json).map_err(|error| hub_error(&url, error))?;
+        let listing: Listing = serde_json::from_slice(&json)
+            .map_err(|error| hub_error(&url, format!("expected a model's description in JSON: {error}")))?;
         if !cache::is_commit(&listing.sha) {
-            return Err(hub_error(
-                &url,
-                format!("expected a commit hash, found `{}`", listing.sha),
-            ));
+            return Err(hub_error(&url, format!("expected a commit hash, found `{}`", listing.sha)));
         }
         Ok(listing)
     }
@@ -223,24 +199,12 @@ impl<'a> Client<'a> {
             return Err(hub_error(url, reason));
         }
         fs::rename(&part, blob).map_err(Error::io(blob))?;
-        blob.parent()
-            .map_or(Ok(()), sync_folder)
-            .map_err(Error::io(blob))
+        blob.parent().map_or(Ok(()), sync_folder).map_err(Error::io(blob))
     }
 
     /// Gets bytes until the part file has all of them, through broken connections.
-    fn fill_part(
-        &self,
-        url: &str,
-        metadata: &Metadata,
-        part: &Path,
-        progress: &dyn Progress,
-    ) -> Result<()> {
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(part)
-            .map_err(Error::io(part))?;
+    fn fill_part(&self, url: &str, metadata: &Metadata, part: &Path, progress: &dyn Progress) -> Result<()> {
+        let mut file = OpenOptions::new().append(true).create(true).open(part).map_err(Error::io(part))?;
         let mut have = file.metadata().map_err(Error::io(part))?.len();
         // Without a size there is no telling whether what is there is the end.
         if metadata.size.is_none_or(|size| have > size) {
@@ -255,10 +219,7 @@ impl<'a> Client<'a> {
                 Progressed::ToTheEnd if metadata.size.is_none() => break,
                 Progressed::ToTheEnd => {}
                 Progressed::Broken { gained: true, .. } => broken = 1,
-                Progressed::Broken {
-                    gained: false,
-                    reason,
-                } if broken >= MAX_BROKEN => {
+                Progressed::Broken { gained: false, reason } if broken >= MAX_BROKEN => {
                     return Err(hub_error(
                         url,
                         format!("the connection broke {broken} times at byte {have}: {reason}"),
@@ -283,23 +244,16 @@ impl<'a> Client<'a> {
         have: &mut u64,
         progress: &dyn Progress,
     ) -> Result<Progressed> {
-        let (from, response) =
-            match self.follow(Method::Get, url.to_owned(), Some(*have), Redirects::All) {
-                Ok(answer) => answer,
-                Err(Error::Hub { reason, .. }) => {
-                    return Ok(Progressed::Broken {
-                        gained: false,
-                        reason,
-                    });
-                }
-                Err(error) => return Err(error),
-            };
+        let (from, response) = match self.follow(Method::Get, url.to_owned(), Some(*have), Redirects::All) {
+            Ok(answer) => answer,
+            Err(Error::Hub { reason, .. }) => {
+                return Ok(Progressed::Broken { gained: false, reason });
+            }
+            Err(error) => return Err(error),
+        };
         let status = response.status();
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-            return Ok(Progressed::Broken {
-                gained: false,
-                reason: status.to_string(),
-            });
+            return Ok(Progressed::Broken { gained: false, reason: status.to_string() });
         }
         let response = checked(&from, response)?;
         // Whoever does not know ranges answers 200 and starts over; so do we.
@@ -322,10 +276,7 @@ impl<'a> Client<'a> {
                 Ok(0) => break,
                 Ok(len) => len,
                 Err(error) => {
-                    return Ok(Progressed::Broken {
-                        gained: *have > start,
-                        reason: error.to_string(),
-                    });
+                    return Ok(Progressed::Broken { gained: *have > start, reason: error.to_string() });
                 }
             };
             file.write_all(&buffer[..len]).map_err(Error::io(part))?;
@@ -335,10 +286,7 @@ impl<'a> Client<'a> {
                 drop(fs::remove_file(part));
                 return Err(hub_error(
                     &from,
-                    format!(
-                        "more bytes than the {} announced",
-                        metadata.size.unwrap_or(0)
-                    ),
+                    format!("more bytes than the {} announced", metadata.size.unwrap_or(0)),
                 ));
             }
         }
@@ -353,34 +301,21 @@ impl<'a> Client<'a> {
 
     fn metadata(&self, url: &str) -> Result<Metadata> {
         // Redirects within the host lead to renamed repositories; those to another, to the bytes.
-        let (url, response) =
-            self.follow(Method::Head, url.to_owned(), None, Redirects::SameHost)?;
-        let response = if response.status().is_redirection() {
-            response
-        } else {
-            checked(&url, response)?
-        };
+        let (url, response) = self.follow(Method::Head, url.to_owned(), None, Redirects::SameHost)?;
+        let response = if response.status().is_redirection() { response } else { checked(&url, response)? };
         let headers = response.headers();
         let etag = text(headers, "x-linked-etag").or_else(|| text(headers, "etag"));
-        let etag = etag
-            .unwrap_or_default()
-            .trim_start_matches("W/")
-            .trim_matches('"')
-            .to_owned();
+        let etag = etag.unwrap_or_default().trim_start_matches("W/").trim_matches('"').to_owned();
         // It becomes a file's name, so it must be nothing else.
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         if etag.is_empty() || etag.len() > 128 || !etag.bytes().all(is_plain) {
             return Err(hub_error(&url, format!("expected an etag, found `{etag}`")));
         }
-        let size =
-            text(headers, "x-linked-size").or_else(|| match response.status().is_redirection() {
-                true => None,
-                false => text(headers, "content-length"),
-            });
-        Ok(Metadata {
-            etag,
-            size: size.and_then(|size| size.parse().ok()),
-        })
+        let size = text(headers, "x-linked-size").or_else(|| match response.status().is_redirection() {
+            true => None,
+            false => text(headers, "content-length"),
+        });
+        Ok(Metadata { etag, size: size.and_then(|size| size.parse().ok()) })
     }
 
     /// Sends a request and follows redirects. Returns the last answer and where it came from.
@@ -402,30 +337,22 @@ impl<'a> Client<'a> {
             if let Some(token) = self.token.filter(|_| same_host(&url, self.endpoint)) {
                 request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
             }
-            let response = request
-                .call()
-                .map_err(|error| hub_error(&url, format!("could not be reached: {error}")))?;
+            let response =
+                request.call().map_err(|error| hub_error(&url, format!("could not be reached: {error}")))?;
             if !response.status().is_redirection() {
                 return Ok((url, response));
             }
             let Some(location) = text(response.headers(), "location") else {
                 return Err(hub_error(&url, "redirected without saying where to"));
             };
-            let target = join(&url, location).ok_or_else(|| {
-                hub_error(
-                    &url,
-                    format!("redirected to `{location}`, which is no address"),
-                )
-            })?;
+            let target = join(&url, location)
+                .ok_or_else(|| hub_error(&url, format!("redirected to `{location}`, which is no address")))?;
             if matches!(redirects, Redirects::SameHost) && !same_host(&target, &url) {
                 return Ok((url, response));
             }
             url = target;
         }
-        Err(hub_error(
-            &url,
-            format!("redirected more than {MAX_REDIRECTS} times"),
-        ))
+        Err(hub_error(&url, format!("redirected more than {MAX_REDIRECTS} times")))
     }
 }
 
@@ -448,10 +375,7 @@ enum Progressed {
 }
 
 fn hub_error(url: &str, reason: impl ToString) -> Error {
-    Error::Hub {
-        url: url.to_owned(),
-        reason: reason.to_string(),
-    }
+    Error::Hub { url: url.to_owned(), reason: reason.to_string() }
 }
 
 /// The answer if it is one, else what its status means.
@@ -466,9 +390,8 @@ fn checked(url: &str, response: Response<Body>) -> Result<Response<Body>> {
         404 => "no such model, revision or file",
         _ => "refused",
     };
-    let said = text(response.headers(), "x-error-message")
-        .map(|text| format!(" ({text})"))
-        .unwrap_or_default();
+    let said =
+        text(response.headers(), "x-error-message").map(|text| format!(" ({text})")).unwrap_or_default();
     Err(hub_error(url, format!("{status}: {meaning}{said}")))
 }
 
@@ -482,12 +405,7 @@ fn range_start(response: &Response<Body>) -> Option<u64> {
         return None;
     }
     let range = text(response.headers(), "content-range")?;
-    range
-        .strip_prefix("bytes ")?
-        .split('-')
-        .next()?
-        .parse()
-        .ok()
+    range.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
 }
 
 /// Whether both addresses agree in scheme, host and port.
@@ -529,10 +447,7 @@ fn verify(part: &Path, metadata: &Metadata) -> Result<Result<(), String>> {
     };
     match found.eq_ignore_ascii_case(&metadata.etag) {
         true => Ok(Ok(())),
-        false => Ok(Err(format!(
-            "wrong checksum: expected {name} {}, found {found}",
-            metadata.etag
-        ))),
+        false => Ok(Err(format!("wrong checksum: expected {name} {}, found {found}", metadata.etag))),
     }
 }
 
@@ -562,12 +477,8 @@ fn lock(repo: &Path, etag: &str) -> Result<Option<File>> {
     };
     let path = cache.join(".locks").join(name).join(format!("{etag}.lock"));
     create_parent(&path)?;
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(Error::io(&path))?;
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(Error::io(&path))?;
     match file.lock() {
         Ok(()) => Ok(Some(file)),
         // Some network file systems have no locks; the checksum still guards the blob.
@@ -586,9 +497,7 @@ fn link(blob: &Path, pointer: &Path) -> Result<()> {
     }
     let name = blob.file_name().unwrap_or_default();
     let linked = symlink(&Path::new("../../blobs").join(name), pointer);
-    linked
-        .or_else(|_| fs::copy(blob, pointer).map(drop))
-        .map_err(Error::io(pointer))
+    linked.or_else(|_| fs::copy(blob, pointer).map(drop)).map_err(Error::io(pointer))
 }
 
 #[cfg(unix)]

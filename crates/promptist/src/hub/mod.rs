@@ -94,10 +94,8 @@ impl HubId {
         let mut parts = repo.split('/');
         let parts_are_names = parts.by_ref().take(2).all(is_name) && parts.next().is_none();
         let revision_is_one = revision.split('/').all(is_name);
-        (parts_are_names && revision_is_one).then(|| Self {
-            repo: repo.to_owned(),
-            revision: revision.to_owned(),
-        })
+        (parts_are_names && revision_is_one)
+            .then(|| Self { repo: repo.to_owned(), revision: revision.to_owned() })
     }
 
     /// `owner/name`.
@@ -167,12 +165,8 @@ fn fetch(config: &HubConfig, id: &HubId, progress: &dyn Progress) -> Result<Path
 
 #[cfg(not(feature = "hub"))]
 fn fetch(config: &HubConfig, id: &HubId, _progress: &dyn Progress) -> Result<PathBuf> {
-    let reason = "this program was built without the feature `hub`, and the cache lacks the model"
-        .to_owned();
-    Err(Error::Hub {
-        url: model_url(config, id),
-        reason,
-    })
+    let reason = "this program was built without the feature `hub`, and the cache lacks the model".to_owned();
+    Err(Error::Hub { url: model_url(config, id), reason })
 }
 
 /// The model's page.
@@ -182,10 +176,8 @@ fn model_url(config: &HubConfig, id: &HubId) -> String {
 
 /// Whether `folder` holds a model that can be used: its config, and weights with all their shards.
 fn is_complete(folder: &Path) -> bool {
-    let weights = crate::weights::WEIGHT_FILES
-        .iter()
-        .map(|name| folder.join(name))
-        .find(|path| path.is_file());
+    let weights =
+        crate::weights::WEIGHT_FILES.iter().map(|name| folder.join(name)).find(|path| path.is_file());
     let Some(weights) = weights else { return false };
     let shards = match weights.to_string_lossy().ends_with(".index.json") {
         true => crate::weights::shard_names(&weights),

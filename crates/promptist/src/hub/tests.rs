@@ -66,8 +66,7 @@ impl Server {
         let storage_url = format!("http://{}", storage.local_addr().unwrap());
         let endpoint_url = format!("http://{}", endpoint.local_addr().unwrap());
         for (listener, to_storage) in [(endpoint, false), (storage, true)] {
-            let (behaviour, log, storage_url) =
-                (behaviour.clone(), log.clone(), storage_url.clone());
+            let (behaviour, log, storage_url) = (behaviour.clone(), log.clone(), storage_url.clone());
             thread::spawn(move || {
                 for stream in listener.incoming() {
                     // A client that went away is no failure of the server.
@@ -75,36 +74,18 @@ impl Server {
                 }
             });
         }
-        Self {
-            endpoint: endpoint_url,
-            behaviour,
-            log,
-            cache: tempfile::tempdir().unwrap(),
-        }
+        Self { endpoint: endpoint_url, behaviour, log, cache: tempfile::tempdir().unwrap() }
     }
 
     /// A model of one small and one large file.
     fn with_model(behaviour: Behaviour) -> Self {
-        let files = [
-            ("config.json", b"{}".to_vec()),
-            ("model.safetensors", weights_bytes()),
-        ];
-        let files = files
-            .into_iter()
-            .map(|(name, bytes)| (name.to_owned(), bytes))
-            .collect();
-        Self::new(Behaviour {
-            files,
-            large: vec!["model.safetensors"],
-            ..behaviour
-        })
+        let files = [("config.json", b"{}".to_vec()), ("model.safetensors", weights_bytes())];
+        let files = files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
+        Self::new(Behaviour { files, large: vec!["model.safetensors"], ..behaviour })
     }
 
     fn config(&self) -> HubConfig {
-        HubConfig {
-            endpoint: self.endpoint.clone(),
-            ..HubConfig::new(self.cache.path())
-        }
+        HubConfig { endpoint: self.endpoint.clone(), ..HubConfig::new(self.cache.path()) }
     }
 
     fn pull(&self) -> Result<PathBuf> {
@@ -117,8 +98,7 @@ impl Server {
         assert!(matches!(error, Error::Hub { .. }), "{error:?}");
         assert!(error.to_string().contains(expected), "{error}");
         assert!(
-            error.to_string().starts_with(&self.endpoint)
-                || error.to_string().contains("http://127"),
+            error.to_string().starts_with(&self.endpoint) || error.to_string().contains("http://127"),
             "{error}"
         );
     }
@@ -134,9 +114,8 @@ impl Server {
         let Ok(entries) = fs::read_dir(folder) else {
             return Vec::new();
         };
-        let mut names: Vec<_> = entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -153,9 +132,7 @@ fn weights_bytes() -> Vec<u8> {
 
 fn git_hash(bytes: &[u8]) -> String {
     use sha1::Digest;
-    hex(&sha1::Sha1::digest(
-        [format!("blob {}\0", bytes.len()).as_bytes(), bytes].concat(),
-    ))
+    hex(&sha1::Sha1::digest([format!("blob {}\0", bytes.len()).as_bytes(), bytes].concat()))
 }
 
 fn answer(
@@ -168,10 +145,7 @@ fn answer(
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let first = lines.next().unwrap_or(Ok(String::new()))?;
     let mut words = first.split(' ').map(str::to_owned);
-    let (method, path) = (
-        words.next().unwrap_or_default(),
-        words.next().unwrap_or_default(),
-    );
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let mut headers = BTreeMap::new();
     for line in lines {
         let line = line?;
@@ -180,25 +154,14 @@ fn answer(
         };
         headers.insert(name.to_lowercase(), value.to_owned());
     }
-    let request = Request {
-        to_storage,
-        method,
-        path,
-        headers,
-    };
+    let request = Request { to_storage, method, path, headers };
     log.lock().unwrap().push(request.clone());
 
     let mut behaviour = behaviour.lock().unwrap();
     let head_only = request.method == "HEAD";
     let mut send = |status: &str, headers: &[(&str, &str)], body: &[u8], send_len: usize| {
-        write!(
-            stream,
-            "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n",
-            body.len()
-        )?;
-        headers
-            .iter()
-            .try_for_each(|(name, value)| write!(stream, "{name}: {value}\r\n"))?;
+        write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n", body.len())?;
+        headers.iter().try_for_each(|(name, value)| write!(stream, "{name}: {value}\r\n"))?;
         write!(stream, "\r\n")?;
         if !head_only {
             stream.write_all(&body[..send_len.min(body.len())])?;
@@ -208,44 +171,23 @@ fn answer(
 
     if to_storage {
         let file = &request.path[1..];
-        let bytes = behaviour
-            .corrupt
-            .clone()
-            .unwrap_or_else(|| behaviour.files[file].clone());
-        let range = request
-            .headers
-            .get("range")
-            .filter(|_| !behaviour.no_ranges);
-        let start = range.map(|range| {
-            range
-                .trim_start_matches("bytes=")
-                .trim_end_matches('-')
-                .parse::<usize>()
-                .unwrap()
-        });
+        let bytes = behaviour.corrupt.clone().unwrap_or_else(|| behaviour.files[file].clone());
+        let range = request.headers.get("range").filter(|_| !behaviour.no_ranges);
+        let start = range
+            .map(|range| range.trim_start_matches("bytes=").trim_end_matches('-').parse::<usize>().unwrap());
         let send_len = behaviour.breaks.pop_front().unwrap_or(usize::MAX);
         return match start {
             Some(start) if start >= bytes.len() => send("416 Range Not Satisfiable", &[], b"", 0),
             Some(start) => {
                 let range = format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len());
-                send(
-                    "206 Partial Content",
-                    &[("Content-Range", &range)],
-                    &bytes[start..],
-                    send_len,
-                )
+                send("206 Partial Content", &[("Content-Range", &range)], &bytes[start..], send_len)
             }
             None => send("200 OK", &[], &bytes, send_len),
         };
     }
 
     if let Some(status) = behaviour.status {
-        return send(
-            &format!("{status} X"),
-            &[("X-Error-Message", "said the server")],
-            b"",
-            0,
-        );
+        return send(&format!("{status} X"), &[("X-Error-Message", "said the server")], b"", 0);
     }
     if let Some(token) = behaviour.token
         && request.headers.get("authorization") != Some(&format!("Bearer {token}"))
@@ -258,28 +200,16 @@ fn answer(
         let location = request.path.replace(old_name, REPO);
         return send("307 Temporary Redirect", &[("Location", &location)], b"", 0);
     }
-    if let Some(revision) = request
-        .path
-        .strip_prefix(&format!("/api/models/{REPO}/revision/"))
-    {
+    if let Some(revision) = request.path.strip_prefix(&format!("/api/models/{REPO}/revision/")) {
         if !["main", "refs%2Fpr%2F1", COMMIT].contains(&revision) {
             return send("404 Not Found", &[], b"", 0);
         }
-        let siblings: Vec<String> = behaviour
-            .files
-            .keys()
-            .map(|name| format!(r#"{{"rfilename": "{name}"}}"#))
-            .collect();
-        let json = format!(
-            r#"{{"id": "{REPO}", "sha": "{COMMIT}", "siblings": [{}]}}"#,
-            siblings.join(",")
-        );
+        let siblings: Vec<String> =
+            behaviour.files.keys().map(|name| format!(r#"{{"rfilename": "{name}"}}"#)).collect();
+        let json = format!(r#"{{"id": "{REPO}", "sha": "{COMMIT}", "siblings": [{}]}}"#, siblings.join(","));
         return send("200 OK", &[], json.as_bytes(), usize::MAX);
     }
-    let file = request
-        .path
-        .strip_prefix(&format!("/{REPO}/resolve/{COMMIT}/"))
-        .unwrap_or_default();
+    let file = request.path.strip_prefix(&format!("/{REPO}/resolve/{COMMIT}/")).unwrap_or_default();
     let Some(bytes) = behaviour.files.get(file) else {
         return send("404 Not Found", &[], b"", 0);
     };
@@ -295,12 +225,7 @@ fn answer(
         return send("302 Found", &headers, b"", 0);
     }
     let etag = format!("W/\"{}\"", git_hash(bytes));
-    send(
-        "200 OK",
-        &[("X-Repo-Commit", COMMIT), ("ETag", &etag)],
-        bytes,
-        usize::MAX,
-    )
+    send("200 OK", &[("X-Repo-Commit", COMMIT), ("ETag", &etag)], bytes, usize::MAX)
 }
 
 #[test]
@@ -310,39 +235,21 @@ fn a_model_lands_in_the_layout_of_huggingface_hub() {
     let repo = server.cache.path().join("models--owner--model");
     assert_eq!(folder, repo.join("snapshots").join(COMMIT));
     assert_eq!(fs::read_to_string(repo.join("refs/main")).unwrap(), COMMIT);
-    assert_eq!(
-        fs::read(folder.join("model.safetensors")).unwrap(),
-        weights_bytes()
-    );
+    assert_eq!(fs::read(folder.join("model.safetensors")).unwrap(), weights_bytes());
     let (config, weights) = (git_hash(b"{}"), hex(&Sha256::digest(weights_bytes())));
     let mut expected = vec![config.clone(), weights];
     expected.sort();
     assert_eq!(server.blobs(), expected);
     #[cfg(unix)]
-    assert_eq!(
-        fs::read_link(folder.join("config.json")).unwrap(),
-        Path::new("../../blobs").join(config)
-    );
-    assert_eq!(
-        Weights::open(&folder)
-            .unwrap()
-            .get_f32("w", &[100_000])
-            .unwrap()[77],
-        77.0
-    );
+    assert_eq!(fs::read_link(folder.join("config.json")).unwrap(), Path::new("../../blobs").join(config));
+    assert_eq!(Weights::open(&folder).unwrap().get_f32("w", &[100_000]).unwrap()[77], 77.0);
 
     let models = cached_models(server.cache.path()).unwrap();
     assert_eq!(models.len(), 1);
-    assert_eq!(
-        (models[0].repo.as_str(), models[0].commit.as_str()),
-        (REPO, COMMIT)
-    );
+    assert_eq!((models[0].repo.as_str(), models[0].commit.as_str()), (REPO, COMMIT));
     assert_eq!(
         (models[0].revisions.as_slice(), models[0].bytes),
-        (
-            ["main".to_owned()].as_slice(),
-            2 + weights_bytes().len() as u64
-        )
+        (["main".to_owned()].as_slice(), 2 + weights_bytes().len() as u64)
     );
 }
 
@@ -356,16 +263,9 @@ fn a_second_run_fetches_nothing() {
     assert_eq!(snapshot(&server.config(), &id, &NoProgress).unwrap(), first);
     assert!(server.requests().is_empty());
     assert_eq!(server.pull().unwrap(), first);
-    let paths: Vec<_> = server
-        .requests()
-        .into_iter()
-        .map(|request| request.path)
-        .collect();
+    let paths: Vec<_> = server.requests().into_iter().map(|request| request.path).collect();
     assert_eq!(paths, ["/api/models/owner/model/revision/main"]);
-    let offline = HubConfig {
-        offline: true,
-        ..server.config()
-    };
+    let offline = HubConfig { offline: true, ..server.config() };
     assert_eq!(pull(&offline, &id, &NoProgress).unwrap(), first);
     let commit = HubId::parse(&format!("{REPO}@{COMMIT}")).unwrap();
     assert_eq!(snapshot(&offline, &commit, &NoProgress).unwrap(), first);
@@ -374,79 +274,46 @@ fn a_second_run_fetches_nothing() {
 
 #[test]
 fn a_broken_connection_is_continued_where_it_broke() {
-    let server = Server::with_model(Behaviour {
-        breaks: [100_000, 50_000].into(),
-        ..Behaviour::default()
-    });
+    let server = Server::with_model(Behaviour { breaks: [100_000, 50_000].into(), ..Behaviour::default() });
     let folder = server.pull().unwrap();
-    assert_eq!(
-        fs::read(folder.join("model.safetensors")).unwrap(),
-        weights_bytes()
-    );
-    let ranges: Vec<_> = server
-        .requests()
-        .into_iter()
-        .filter(|r| r.to_storage)
-        .map(|r| r.headers["range"].clone())
-        .collect();
+    assert_eq!(fs::read(folder.join("model.safetensors")).unwrap(), weights_bytes());
+    let ranges: Vec<_> =
+        server.requests().into_iter().filter(|r| r.to_storage).map(|r| r.headers["range"].clone()).collect();
     assert_eq!(ranges, ["bytes=0-", "bytes=100000-", "bytes=150000-"]);
 }
 
 #[test]
 fn a_later_run_continues_what_an_earlier_one_left() {
     let breaks = [[300_000].as_slice(), &[0; 20]].concat();
-    let server = Server::with_model(Behaviour {
-        breaks: breaks.into(),
-        ..Behaviour::default()
-    });
+    let server = Server::with_model(Behaviour { breaks: breaks.into(), ..Behaviour::default() });
     server.check_refused("the connection broke 5 times at byte 300000");
     let etag = hex(&Sha256::digest(weights_bytes()));
-    assert!(
-        server
-            .blobs()
-            .contains(&format!("{etag}.promptist.incomplete"))
-    );
+    assert!(server.blobs().contains(&format!("{etag}.promptist.incomplete")));
     assert!(cached_models(server.cache.path()).unwrap().is_empty());
 
     server.behaviour.lock().unwrap().breaks.clear();
     server.requests();
     let folder = server.pull().unwrap();
-    assert_eq!(
-        fs::read(folder.join("model.safetensors")).unwrap(),
-        weights_bytes()
-    );
+    assert_eq!(fs::read(folder.join("model.safetensors")).unwrap(), weights_bytes());
     let requests = server.requests();
-    let ranges: Vec<_> = requests
-        .iter()
-        .filter(|r| r.to_storage)
-        .map(|r| &r.headers["range"])
-        .collect();
+    let ranges: Vec<_> = requests.iter().filter(|r| r.to_storage).map(|r| &r.headers["range"]).collect();
     assert_eq!(ranges, ["bytes=300000-"]);
     assert_eq!(server.blobs().len(), 2);
 }
 
 #[test]
 fn a_server_without_ranges_starts_over() {
-    let server = Server::with_model(Behaviour {
-        breaks: [100_000].into(),
-        no_ranges: true,
-        ..Behaviour::default()
-    });
+    let server =
+        Server::with_model(Behaviour { breaks: [100_000].into(), no_ranges: true, ..Behaviour::default() });
     let folder = server.pull().unwrap();
-    assert_eq!(
-        fs::read(folder.join("model.safetensors")).unwrap(),
-        weights_bytes()
-    );
+    assert_eq!(fs::read(folder.join("model.safetensors")).unwrap(), weights_bytes());
 }
 
 #[test]
 fn wrong_bytes_are_an_error_and_leave_nothing() {
     let mut corrupt = weights_bytes();
     corrupt[200_000] ^= 1;
-    let server = Server::with_model(Behaviour {
-        corrupt: Some(corrupt),
-        ..Behaviour::default()
-    });
+    let server = Server::with_model(Behaviour { corrupt: Some(corrupt), ..Behaviour::default() });
     server.check_refused("wrong checksum: expected SHA-256");
     assert_eq!(server.blobs(), [git_hash(b"{}")]);
     assert!(cached_models(server.cache.path()).unwrap().is_empty());
@@ -462,27 +329,15 @@ fn wrong_bytes_are_an_error_and_leave_nothing() {
 
 #[test]
 fn the_token_goes_to_the_endpoint_alone() {
-    let server = Server::with_model(Behaviour {
-        token: Some("secret"),
-        ..Behaviour::default()
-    });
-    server.check_refused(
-        "401 Unauthorized: private, gated or not there: a token (HF_TOKEN) may be needed",
-    );
+    let server = Server::with_model(Behaviour { token: Some("secret"), ..Behaviour::default() });
+    server.check_refused("401 Unauthorized: private, gated or not there: a token (HF_TOKEN) may be needed");
     server.requests();
-    let config = HubConfig {
-        token: Some("secret".to_owned()),
-        ..server.config()
-    };
+    let config = HubConfig { token: Some("secret".to_owned()), ..server.config() };
     pull(&config, &HubId::parse(REPO).unwrap(), &NoProgress).unwrap();
     let requests = server.requests();
     assert!(requests.iter().any(|request| request.to_storage));
     for request in requests {
-        assert_eq!(
-            request.headers.contains_key("authorization"),
-            !request.to_storage,
-            "{request:?}"
-        );
+        assert_eq!(request.headers.contains_key("authorization"), !request.to_storage, "{request:?}");
     }
     assert!(!format!("{config:?}").contains("secret"));
 }
@@ -495,77 +350,44 @@ fn refusals_say_what_they_mean() {
         (404, "no such model, revision or file (said the server)"),
         (418, "418"),
     ] {
-        Server::with_model(Behaviour {
-            status: Some(status),
-            ..Behaviour::default()
-        })
-        .check_refused(expected);
+        Server::with_model(Behaviour { status: Some(status), ..Behaviour::default() })
+            .check_refused(expected);
     }
     let server = Server::with_model(Behaviour::default());
     let id = HubId::parse("owner/model@absent").unwrap();
-    let error = pull(&server.config(), &id, &NoProgress)
-        .unwrap_err()
-        .to_string();
+    let error = pull(&server.config(), &id, &NoProgress).unwrap_err().to_string();
     assert!(error.contains("/revision/absent: 404"), "{error}");
 }
 
 #[test]
 fn an_unreachable_hub_is_an_error_with_its_address() {
     // A port that was just free.
-    let address = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let cache = tempfile::tempdir().unwrap();
-    let config = HubConfig {
-        endpoint: format!("http://{address}"),
-        ..HubConfig::new(cache.path())
-    };
-    let error = snapshot(&config, &HubId::parse(REPO).unwrap(), &NoProgress)
-        .unwrap_err()
-        .to_string();
+    let config = HubConfig { endpoint: format!("http://{address}"), ..HubConfig::new(cache.path()) };
+    let error = snapshot(&config, &HubId::parse(REPO).unwrap(), &NoProgress).unwrap_err().to_string();
     assert!(
-        error.starts_with(&format!(
-            "http://{address}/api/models/{REPO}/revision/main: could not be reached"
-        )),
+        error.starts_with(&format!("http://{address}/api/models/{REPO}/revision/main: could not be reached")),
         "{error}"
     );
-    let config = HubConfig {
-        endpoint: "huggingface.co".to_owned(),
-        ..config
-    };
-    let error = snapshot(&config, &HubId::parse(REPO).unwrap(), &NoProgress)
-        .unwrap_err()
-        .to_string();
+    let config = HubConfig { endpoint: "huggingface.co".to_owned(), ..config };
+    let error = snapshot(&config, &HubId::parse(REPO).unwrap(), &NoProgress).unwrap_err().to_string();
     assert!(error.contains("HF_ENDPOINT must start with"), "{error}");
 }
 
 #[test]
 fn offline_means_the_cache_or_an_error() {
     let server = Server::with_model(Behaviour::default());
-    let config = HubConfig {
-        offline: true,
-        ..server.config()
-    };
-    let error = snapshot(&config, &HubId::parse(REPO).unwrap(), &NoProgress)
-        .unwrap_err()
-        .to_string();
+    let config = HubConfig { offline: true, ..server.config() };
+    let error = snapshot(&config, &HubId::parse(REPO).unwrap(), &NoProgress).unwrap_err().to_string();
     assert!(error.contains("offline (HF_HUB_OFFLINE)"), "{error}");
     assert!(server.requests().is_empty());
 }
 
 #[test]
 fn a_renamed_repository_is_followed() {
-    let server = Server::with_model(Behaviour {
-        old_name: Some("old/name"),
-        ..Behaviour::default()
-    });
-    let folder = pull(
-        &server.config(),
-        &HubId::parse("old/name").unwrap(),
-        &NoProgress,
-    )
-    .unwrap();
+    let server = Server::with_model(Behaviour { old_name: Some("old/name"), ..Behaviour::default() });
+    let folder = pull(&server.config(), &HubId::parse("old/name").unwrap(), &NoProgress).unwrap();
     assert!(folder.starts_with(server.cache.path().join("models--old--name")));
     assert_eq!(fs::read(folder.join("config.json")).unwrap(), b"{}");
 }
@@ -574,14 +396,8 @@ fn a_renamed_repository_is_followed() {
 fn only_the_weights_that_are_read_are_fetched() {
     let index = br#"{"weight_map": {"a": "model-1.safetensors"}}"#.to_vec();
     for (present, expected) in [
-        (
-            vec!["model.safetensors", "pytorch_model.bin", "tf_model.h5"],
-            vec!["model.safetensors"],
-        ),
-        (
-            vec!["pytorch_model.bin", "flax_model.msgpack"],
-            vec!["pytorch_model.bin"],
-        ),
+        (vec!["model.safetensors", "pytorch_model.bin", "tf_model.h5"], vec!["model.safetensors"]),
+        (vec!["pytorch_model.bin", "flax_model.msgpack"], vec!["pytorch_model.bin"]),
         (
             vec![
                 "model.safetensors.index.json",
@@ -592,10 +408,8 @@ fn only_the_weights_that_are_read_are_fetched() {
             vec!["model-1.safetensors", "model.safetensors.index.json"],
         ),
     ] {
-        let mut files = BTreeMap::from([
-            ("config.json".to_owned(), b"{}".to_vec()),
-            ("README.md".to_owned(), vec![]),
-        ]);
+        let mut files =
+            BTreeMap::from([("config.json".to_owned(), b"{}".to_vec()), ("README.md".to_owned(), vec![])]);
         files.extend(present.into_iter().map(|name| {
             (
                 name.to_owned(),
@@ -605,10 +419,7 @@ fn only_the_weights_that_are_read_are_fetched() {
                 },
             )
         }));
-        let server = Server::new(Behaviour {
-            files,
-            ..Behaviour::default()
-        });
+        let server = Server::new(Behaviour { files, ..Behaviour::default() });
         let folder = server.pull().unwrap();
         let mut found: Vec<_> = fs::read_dir(folder)
             .unwrap()
@@ -618,11 +429,7 @@ fn only_the_weights_that_are_read_are_fetched() {
         assert_eq!(found, [vec!["config.json"], expected].concat());
     }
     let files = BTreeMap::from([("config.json".to_owned(), b"{}".to_vec())]);
-    Server::new(Behaviour {
-        files,
-        ..Behaviour::default()
-    })
-    .check_refused("no weights that we read");
+    Server::new(Behaviour { files, ..Behaviour::default() }).check_refused("no weights that we read");
 }
 
 #[test]
@@ -630,10 +437,7 @@ fn a_branch_with_slashes_has_its_own_ref() {
     let server = Server::with_model(Behaviour::default());
     let id = HubId::parse("owner/model@refs/pr/1").unwrap();
     pull(&server.config(), &id, &NoProgress).unwrap();
-    assert_eq!(
-        cached_models(server.cache.path()).unwrap()[0].revisions,
-        ["refs/pr/1"]
-    );
+    assert_eq!(cached_models(server.cache.path()).unwrap()[0].revisions, ["refs/pr/1"]);
 }
 
 #[test]
@@ -649,16 +453,11 @@ fn progress_counts_every_byte_once() {
         }
         fn end(&self) {}
     }
-    let server = Server::with_model(Behaviour {
-        breaks: [100_000].into(),
-        ..Behaviour::default()
-    });
+    let server = Server::with_model(Behaviour { breaks: [100_000].into(), ..Behaviour::default() });
     let progress = Counted::default();
     pull(&server.config(), &HubId::parse(REPO).unwrap(), &progress).unwrap();
     let size = weights_bytes().len() as u64;
-    let expected = [
-        ("config.json".to_owned(), Some(2), 2),
-        ("model.safetensors".to_owned(), Some(size), size),
-    ];
+    let expected =
+        [("config.json".to_owned(), Some(2), 2), ("model.safetensors".to_owned(), Some(size), size)];
     assert_eq!(*progress.0.lock().unwrap(), expected);
 }

@@ -33,7 +33,12 @@ pub struct ConvertSettings {
 /// # Errors
 /// [`Error::File`] if `out` exists and is not empty; otherwise whatever is wrong with the input or
 /// [`Error::Io`] with the output.
-pub fn convert(files: &ModelFiles, out: &Path, settings: &ConvertSettings, progress: &dyn Progress) -> Result<()> {
+pub fn convert(
+    files: &ModelFiles,
+    out: &Path,
+    settings: &ConvertSettings,
+    progress: &dyn Progress,
+) -> Result<()> {
     let is_empty = |folder: &Path| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
     if out.exists() && !is_empty(out) {
         return Err(Error::file(out, "expected a folder that does not exist yet or is empty"));
@@ -77,14 +82,21 @@ fn config(files: &ModelFiles, dtype: Option<Dtype>) -> Result<Vec<u8>> {
         Some(Dtype::F32) => "float32",
         Some(Dtype::F16) => "float16",
         Some(Dtype::BF16) => "bfloat16",
-        Some(other) => return Err(Error::config("dtype", format!("expected f32, f16 or bf16, found {other:?}"))),
+        Some(other) => {
+            return Err(Error::config("dtype", format!("expected f32, f16 or bf16, found {other:?}")));
+        }
     };
     let key = if entries.contains_key("torch_dtype") { "torch_dtype" } else { "dtype" };
     entries.insert(key.to_owned(), json!(dtype));
     serde_json::to_vec_pretty(&config).map_err(malformed)
 }
 
-fn write_weights(weights: &Weights, folder: &Path, settings: &ConvertSettings, progress: &dyn Progress) -> Result<()> {
+fn write_weights(
+    weights: &Weights,
+    folder: &Path,
+    settings: &ConvertSettings,
+    progress: &dyn Progress,
+) -> Result<()> {
     let infos = kept_tensors(weights, settings.dtype)?;
     let shards = shards(&infos, settings.max_shard_bytes)?;
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);

@@ -30,7 +30,8 @@ fn write_model(folder: &Path, prefix: &str, change: impl FnOnce(&mut Vec<(Tensor
         .collect();
     change(&mut tensors);
     let infos: Vec<TensorInfo> = tensors.iter().map(|(info, _)| info.clone()).collect();
-    let values: BTreeMap<String, Vec<f32>> = tensors.into_iter().map(|(info, values)| (info.name, values)).collect();
+    let values: BTreeMap<String, Vec<f32>> =
+        tensors.into_iter().map(|(info, values)| (info.name, values)).collect();
     write_safetensors(folder.join("model.safetensors"), &infos, &BTreeMap::new(), |info| {
         Ok(Cow::Owned(f32_to_bytes(&values[&info.name]).into_owned()))
     })
@@ -77,12 +78,18 @@ fn a_sound_model_has_no_faults_with_either_prefix() {
 #[test]
 fn every_fault_is_named() {
     check_fault(|tensors| drop(tensors.pop()), "tensor `ln_f.bias`: expected [4], found nothing");
-    check_fault(|tensors| tensors[0].0.shape = vec![4, 11], "tensor `wte.weight`: expected [11, 4], found [4, 11]");
+    check_fault(
+        |tensors| tensors[0].0.shape = vec![4, 11],
+        "tensor `wte.weight`: expected [11, 4], found [4, 11]",
+    );
     check_fault(
         |tensors| tensors.push((TensorInfo::f32("h.2.ln_1.bias", [4]), vec![0.0; 4])),
         "tensor `h.2.ln_1.bias`: expected no such tensor, found [4]",
     );
-    check_fault(|tensors| tensors[3].1[2] = f32::NAN, "tensor `h.0.ln_1.bias`: expected finite values, found NaN at index 2");
+    check_fault(
+        |tensors| tensors[3].1[2] = f32::NAN,
+        "tensor `h.0.ln_1.bias`: expected finite values, found NaN at index 2",
+    );
     check_fault(|tensors| tensors[3].1[0] = f32::INFINITY, "expected finite values, found inf at index 0");
     check_fault(
         |tensors| tensors.push((TensorInfo::f32("lm_head.weight", [11, 4]), vec![0.0; 44])),
@@ -95,7 +102,11 @@ fn a_tokenizer_beyond_the_vocabulary_is_a_fault() {
     let folder = model("", |_| {});
     let faults = verify(&ModelFiles::folder(folder.path()), &NoProgress);
     assert_eq!(faults.len(), 1);
-    assert!(faults[0].to_string().contains("vocab_size is 11, but the tokenizer has 50257 entries"), "{}", faults[0]);
+    assert!(
+        faults[0].to_string().contains("vocab_size is 11, but the tokenizer has 50257 entries"),
+        "{}",
+        faults[0]
+    );
 }
 
 #[test]
@@ -122,7 +133,10 @@ fn a_model_is_described() {
     assert_eq!(info.parameters, parameters);
     assert_eq!(info.dtypes, BTreeMap::from([("F32".to_owned(), 28)]));
     assert_eq!((info.tokenizer.source.as_str(), info.tokenizer.vocab_size), ("gpt2", 50257));
-    assert_eq!(info.files.keys().collect::<Vec<_>>(), ["config.json", "generation_config.json", "model.safetensors"]);
+    assert_eq!(
+        info.files.keys().collect::<Vec<_>>(),
+        ["config.json", "generation_config.json", "model.safetensors"]
+    );
     assert_eq!(info.sha256, checksums::sha256_of(&folder.path().join("model.safetensors")).unwrap());
 }
 
@@ -148,11 +162,16 @@ fn a_converted_model_has_the_same_values_and_companions() {
         assert_eq!(after.names().count(), before.names().count() - 1);
         for name in after.names() {
             let shape = before.shape(name).unwrap();
-            let expected: Vec<f32> = before.get_f32(name, shape).unwrap().into_iter().map(|value| match dtype {
-                Some(Dtype::BF16) => half::bf16::from_f32(value).to_f32(),
-                Some(Dtype::F16) => half::f16::from_f32(value).to_f32(),
-                _ => value,
-            }).collect();
+            let expected: Vec<f32> = before
+                .get_f32(name, shape)
+                .unwrap()
+                .into_iter()
+                .map(|value| match dtype {
+                    Some(Dtype::BF16) => half::bf16::from_f32(value).to_f32(),
+                    Some(Dtype::F16) => half::f16::from_f32(value).to_f32(),
+                    _ => value,
+                })
+                .collect();
             assert_eq!(after.get_f32(name, shape).unwrap(), expected, "{name}");
             assert_eq!(after.dtype(name), Some(dtype.unwrap_or(Dtype::F32)));
         }
@@ -163,14 +182,18 @@ fn a_converted_model_has_the_same_values_and_companions() {
             Some(max) => {
                 for shard in after.files() {
                     // The widest tensor alone has 256 bytes; the header is not counted.
-                    let bytes: usize = after.names().filter(|name| after.file_of(name) == shard)
-                        .map(|name| after.raw(name).unwrap().len()).sum();
+                    let bytes: usize = after
+                        .names()
+                        .filter(|name| after.file_of(name) == shard)
+                        .map(|name| after.raw(name).unwrap().len())
+                        .sum();
                     assert!(bytes as u64 <= max);
                 }
                 assert!(shards > 1 && out.join("model.safetensors.index.json").is_file());
             }
         }
-        let config: serde_json::Value = serde_json::from_slice(&fs::read(out.join("config.json")).unwrap()).unwrap();
+        let config: serde_json::Value =
+            serde_json::from_slice(&fs::read(out.join("config.json")).unwrap()).unwrap();
         assert_eq!(config["kept"], serde_json::json!([1, 2]));
         let expected = match dtype {
             Some(Dtype::BF16) => "bfloat16",

@@ -62,12 +62,14 @@ fn not_finite(weights: &Weights, progress: &dyn Progress) -> Vec<Error> {
     let mut faults = Vec::new();
     for name in names {
         match weights.get_f32_any_shape(name) {
-            Ok(values) => faults.extend(values.iter().position(|value| !value.is_finite()).map(|idx| Error::Tensor {
-                path: weights.file_of(name).to_owned(),
-                tensor: name.to_owned(),
-                expected: "finite values".to_owned(),
-                found: format!("{} at index {idx}", values[idx]),
-            })),
+            Ok(values) => {
+                faults.extend(values.iter().position(|value| !value.is_finite()).map(|idx| Error::Tensor {
+                    path: weights.file_of(name).to_owned(),
+                    tensor: name.to_owned(),
+                    expected: "finite values".to_owned(),
+                    found: format!("{} at index {idx}", values[idx]),
+                }))
+            }
             Err(error) => faults.push(error),
         }
         progress.advance(1, "");

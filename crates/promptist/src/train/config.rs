@@ -160,8 +160,7 @@ impl SftConfig {
     /// # Errors
     /// [`Error::Config`] naming the key and the rule.
     pub fn from_toml(text: &str) -> Result<Self> {
-        let config: Self =
-            toml::from_str(text).map_err(|e| Error::config("config", e.to_string()))?;
+        let config: Self = toml::from_str(text).map_err(|e| Error::config("config", e.to_string()))?;
         config.check()?;
         Ok(config)
     }

@@ -46,7 +46,10 @@ impl Example {
             Keep::Exact => {
                 let kept = format!("{},", template::kept_words(x));
                 let Some(added) = y.strip_prefix(&kept) else {
-                    return Err(Error::config("sft.keep", format!("the answer does not open with {kept:?}: {y:?}")));
+                    return Err(Error::config(
+                        "sft.keep",
+                        format!("the answer does not open with {kept:?}: {y:?}"),
+                    ));
                 };
                 // Encoded apart, as the prompter does it.
                 token_ids.extend(tokenizer.encode(&template::answer(&kept))?);
@@ -122,9 +125,7 @@ pub fn text_blocks(
 }
 
 fn end_token(tokenizer: &Tokenizer) -> Result<u32> {
-    tokenizer
-        .eos_token_id()
-        .ok_or_else(|| Error::Tokenizer("the vocabulary has no end token".into()))
+    tokenizer.eos_token_id().ok_or_else(|| Error::Tokenizer("the vocabulary has no end token".into()))
 }
 
 /// Which examples each step learns from: every epoch a new seeded order, batches of like length.

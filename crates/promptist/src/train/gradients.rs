@@ -48,10 +48,7 @@ pub fn example_logprobs(model: &Gpt2, examples: &[&Example]) -> Result<Vec<f64>>
     let batch = MicroBatch::new(model, examples)?;
     let logprobs = target_logprobs(&batch.target_hidden(model), model.wte(), &batch.targets)?;
     let mut logprobs = logprobs.into_iter().map(f64::from);
-    Ok(examples
-        .iter()
-        .map(|example| logprobs.by_ref().take(example.num_targets()).sum())
-        .collect())
+    Ok(examples.iter().map(|example| logprobs.by_ref().take(example.num_targets()).sum()).collect())
 }
 
 /// Token ids padded on the right, and where the targets are.

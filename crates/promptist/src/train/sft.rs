@@ -16,16 +16,14 @@ use serde_json::{Map, Value, json};
 use crate::atomic::write_atomic;
 use crate::data::lines;
 use crate::error::{Error, Result};
-use crate::gpt2::folder::{self, CompanionFiles};
 use crate::gpt2::Gpt2;
+use crate::gpt2::folder::{self, CompanionFiles};
 use crate::progress::Progress;
 use crate::tokenizer::{END_OF_TEXT, Tokenizer};
 use crate::train::adamw::{AdamW, AdamWConfig, Gradients};
 use crate::train::checkpoint::{Best, Checkpoints, TrainState};
 use crate::train::config::{SftConfig, TrainingConfig};
-use crate::train::examples::{
-    BatchPlan, Example, micro_batches, read_pairs, stage_seed, text_blocks,
-};
+use crate::train::examples::{BatchPlan, Example, micro_batches, read_pairs, stage_seed, text_blocks};
 use crate::train::gradients;
 use crate::train::metrics::Metrics;
 
@@ -97,11 +95,7 @@ pub fn train(config: &SftConfig, context: &RunContext) -> Result<PathBuf> {
             state.optimizer_step = optimizer.step;
             state.target_tokens += row.target_tokens;
             let seconds = started.elapsed().as_secs_f64();
-            let note = format!(
-                "loss {:.3} · {:.0} tokens/s",
-                row.loss,
-                row.input_tokens as f64 / seconds
-            );
+            let note = format!("loss {:.3} · {:.0} tokens/s", row.loss, row.input_tokens as f64 / seconds);
 
             let is_last = state.step == stage_end;
             let stopped = context.stop.load(Ordering::Relaxed);
@@ -110,11 +104,8 @@ pub fn train(config: &SftConfig, context: &RunContext) -> Result<PathBuf> {
                 let loss = stage.validate(&model)?;
                 improved = state.best.as_ref().is_none_or(|best| loss < best.validation_loss);
                 if improved {
-                    state.best = Some(Best {
-                        stage: kind.name().into(),
-                        step: state.step,
-                        validation_loss: loss,
-                    });
+                    state.best =
+                        Some(Best { stage: kind.name().into(), step: state.step, validation_loss: loss });
                 }
                 row.validation = Some((loss, stage.bits_per_byte(loss)));
             }

@@ -33,13 +33,7 @@ const MAX_LAYERS: usize = 1 << 12;
 /// # Errors
 /// [`Error::Config`] if a size is 0 or beyond any model.
 pub fn expected_tensors(shape: &Gpt2Shape) -> Result<Vec<(String, Vec<usize>)>> {
-    let Gpt2Shape {
-        vocab_size,
-        n_positions,
-        n_embd,
-        n_inner,
-        n_layer,
-    } = *shape;
+    let Gpt2Shape { vocab_size, n_positions, n_embd, n_inner, n_layer } = *shape;
     for (key, size, max) in [
         ("vocab_size", vocab_size, MAX_SIZE),
         ("n_positions", n_positions, MAX_SIZE),
@@ -48,10 +42,7 @@ pub fn expected_tensors(shape: &Gpt2Shape) -> Result<Vec<(String, Vec<usize>)>> 
         ("n_layer", n_layer, MAX_LAYERS),
     ] {
         if size == 0 || size > max {
-            return Err(Error::config(
-                key,
-                format!("expected 1 to {max}, found {size}"),
-            ));
+            return Err(Error::config(key, format!("expected 1 to {max}, found {size}")));
         }
     }
 
@@ -84,11 +75,7 @@ pub fn expected_tensors(shape: &Gpt2Shape) -> Result<Vec<(String, Vec<usize>)>> 
 
 /// What stands before a GPT-2's tensor names in this checkpoint: `transformer.` or nothing.
 pub fn prefix(weights: &Weights) -> &'static str {
-    if weights.contains("transformer.wte.weight") {
-        "transformer."
-    } else {
-        ""
-    }
+    if weights.contains("transformer.wte.weight") { "transformer." } else { "" }
 }
 
 /// Whether a tensor of a GPT-2 checkpoint carries no weights: the causal masks that older versions
@@ -110,10 +97,7 @@ pub fn differences(weights: &Weights, shape: &Gpt2Shape) -> Result<Vec<Error>> {
         .collect();
     // The head may be stored a second time; tied or not is the model's to say.
     if weights.contains("lm_head.weight") {
-        expected.push((
-            "lm_head.weight".to_owned(),
-            vec![shape.vocab_size, shape.n_embd],
-        ));
+        expected.push(("lm_head.weight".to_owned(), vec![shape.vocab_size, shape.n_embd]));
     }
 
     let error = |name: &str, expected: String, found: String| Error::Tensor {
@@ -126,18 +110,12 @@ pub fn differences(weights: &Weights, shape: &Gpt2Shape) -> Result<Vec<Error>> {
     for (name, shape) in &expected {
         match weights.shape(name) {
             Some(found) if found == shape => {}
-            Some(found) => {
-                differences.push(error(name, format!("{shape:?}"), format!("{found:?}")))
-            }
+            Some(found) => differences.push(error(name, format!("{shape:?}"), format!("{found:?}"))),
             None => differences.push(error(name, format!("{shape:?}"), "nothing".to_owned())),
         }
     }
-    let known: std::collections::HashSet<&str> =
-        expected.iter().map(|(name, _)| name.as_str()).collect();
-    for name in weights
-        .names()
-        .filter(|name| !known.contains(name) && !is_buffer(name))
-    {
+    let known: std::collections::HashSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
+    for name in weights.names().filter(|name| !known.contains(name) && !is_buffer(name)) {
         let found = format!("{:?}", weights.shape(name).unwrap_or_default());
         differences.push(error(name, "no such tensor".to_owned(), found));
     }

@@ -63,23 +63,14 @@ impl Weights {
     /// pickle asks for more than tensors; [`Error::Tensor`] if a tensor reaches past its file.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
-        let found = WEIGHT_FILES
-            .iter()
-            .map(|name| folder.join(name))
-            .find(|path| path.is_file());
+        let found = WEIGHT_FILES.iter().map(|name| folder.join(name)).find(|path| path.is_file());
         match found {
             Some(path) => Self::open_file(path),
             None if folder.is_dir() => Err(Error::file(
                 folder,
-                format!(
-                    "no weights found: expected one of {}",
-                    WEIGHT_FILES.join(", ")
-                ),
+                format!("no weights found: expected one of {}", WEIGHT_FILES.join(", ")),
             )),
-            None => Err(Error::file(
-                folder,
-                "expected a model folder, found nothing of that name",
-            )),
+            None => Err(Error::file(folder, "expected a model folder, found nothing of that name")),
         }
     }
 
@@ -199,7 +190,9 @@ impl Weights {
         let Some(strides) = &tensor.strides else { return Ok(Cow::Borrowed(bytes)) };
         let size = tensor.dtype.bitsize() / 8;
         let mut row_major = Vec::with_capacity(size * tensor.shape.iter().product::<usize>());
-        gather(&tensor.shape, strides, 0, &mut |idx| row_major.extend_from_slice(&bytes[idx * size..][..size]));
+        gather(&tensor.shape, strides, 0, &mut |idx| {
+            row_major.extend_from_slice(&bytes[idx * size..][..size])
+        });
         Ok(Cow::Owned(row_major))
     }
 
@@ -218,12 +211,7 @@ impl Weights {
         Ok(Self { path: source.path.clone(), files: vec![source], tensors })
     }
 
-    fn tensor_error(
-        &self,
-        name: &str,
-        expected: impl Into<String>,
-        found: impl Into<String>,
-    ) -> Error {
+    fn tensor_error(&self, name: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
         Error::Tensor {
             path: self.file_of(name).to_owned(),
             tensor: name.to_owned(),
@@ -263,9 +251,7 @@ impl Tensor {
             None => elements.iter().map(|&element| read(element)).collect(),
             Some(strides) => {
                 let mut values = Vec::with_capacity(self.shape.iter().product());
-                gather(&self.shape, strides, 0, &mut |idx| {
-                    values.push(read(elements[idx]))
-                });
+                gather(&self.shape, strides, 0, &mut |idx| values.push(read(elements[idx])));
                 values
             }
         }
@@ -275,9 +261,7 @@ impl Tensor {
 /// Visits the indices of a strided tensor in row-major order. Depth is the tensor's rank, which
 /// `pickle.rs` bounds.
 fn gather(shape: &[usize], strides: &[usize], base: usize, visit: &mut impl FnMut(usize)) {
-    let (Some((&len, shape)), Some((&stride, strides))) =
-        (shape.split_first(), strides.split_first())
-    else {
+    let (Some((&len, shape)), Some((&stride, strides))) = (shape.split_first(), strides.split_first()) else {
         return visit(base);
     };
     for i in 0..len {
@@ -320,10 +304,7 @@ impl Source {
         // system ends ours with a signal; no reader of mapped files can do better, and our own
         // writers replace files instead of changing them (`atomic.rs`).
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io(path))?;
-        Ok(Self {
-            path: path.to_owned(),
-            bytes: Bytes::Mapped(map),
-        })
+        Ok(Self { path: path.to_owned(), bytes: Bytes::Mapped(map) })
     }
 
     /// The tensors in the file, their `file_idx` 0. The format is told by the content.
@@ -359,16 +340,9 @@ impl Problem {
     pub fn at(self, path: &Path) -> Error {
         match self {
             Self::File(reason) => Error::file(path, reason),
-            Self::Tensor {
-                tensor,
-                expected,
-                found,
-            } => Error::Tensor {
-                path: path.to_owned(),
-                tensor,
-                expected,
-                found,
-            },
+            Self::Tensor { tensor, expected, found } => {
+                Error::Tensor { path: path.to_owned(), tensor, expected, found }
+            }
         }
     }
 }

@@ -35,10 +35,7 @@ const MAX_RANK: usize = 16;
 /// inconsistent pickles, and for ones beyond all proportion. Never panics.
 pub fn scan(bytes: &[u8]) -> Result<Pickle<'_>, Refusal> {
     let bytes = &bytes[..bytes.len().min(MAX_PICKLE_BYTES)];
-    let mut machine = Machine {
-        bytes,
-        ..Machine::default()
-    };
+    let mut machine = Machine { bytes, ..Machine::default() };
     let root = loop {
         let at = machine.at;
         match machine.step() {
@@ -47,11 +44,7 @@ pub fn scan(bytes: &[u8]) -> Result<Pickle<'_>, Refusal> {
             Err(reason) => return Err(Refusal { offset: at, reason }),
         }
     };
-    Ok(Pickle {
-        values: machine.values,
-        root,
-        len: machine.at,
-    })
+    Ok(Pickle { values: machine.values, root, len: machine.at })
 }
 
 /// Why a pickle is not read.
@@ -122,9 +115,7 @@ impl<'a> Pickle<'a> {
     pub fn tensors(&self) -> Result<Vec<(&'a str, &PickledTensor<'a>)>, Problem> {
         let Value::Dict(items) = &self.values[self.root] else {
             let found = self.values[self.root].kind();
-            return Err(Problem::File(format!(
-                "expected a pickled dictionary of tensors, found {found}"
-            )));
+            return Err(Problem::File(format!("expected a pickled dictionary of tensors, found {found}")));
         };
         let mut tensors = Vec::with_capacity(items.len());
         for &(key, value) in items {
@@ -138,10 +129,7 @@ impl<'a> Pickle<'a> {
                     });
                 }
                 (other, _) => {
-                    return Err(Problem::File(format!(
-                        "a key of the state dictionary is {}",
-                        other.kind()
-                    )));
+                    return Err(Problem::File(format!("a key of the state dictionary is {}", other.kind())));
                 }
             }
         }
@@ -181,12 +169,10 @@ impl<'a> Pickle<'a> {
         let Value::Dict(items) = &self.values[self.root] else {
             return None;
         };
-        items
-            .iter()
-            .find_map(|&(k, v)| match (&self.values[k], &self.values[v]) {
-                (Value::Str(name), Value::Bool(value)) if *name == key => Some(*value),
-                _ => None,
-            })
+        items.iter().find_map(|&(k, v)| match (&self.values[k], &self.values[v]) {
+            (Value::Str(name), Value::Bool(value)) if *name == key => Some(*value),
+            _ => None,
+        })
     }
 }
 
@@ -449,10 +435,7 @@ impl<'a> Machine<'a> {
     // --- operands -----------------------------------------------------------------------------
 
     fn take(&mut self, len: usize) -> Step<&'a [u8]> {
-        let taken = self
-            .at
-            .checked_add(len)
-            .and_then(|end| self.bytes.get(self.at..end));
+        let taken = self.at.checked_add(len).and_then(|end| self.bytes.get(self.at..end));
         let taken = taken.ok_or_else(|| match self.bytes.len() {
             MAX_PICKLE_BYTES => format!("longer than {MAX_PICKLE_BYTES} bytes"),
             _ => "truncated".to_owned(),
@@ -462,10 +445,7 @@ impl<'a> Machine<'a> {
     }
 
     fn array<const LEN: usize>(&mut self) -> Step<[u8; LEN]> {
-        Ok(*self
-            .take(LEN)?
-            .first_chunk()
-            .expect("as many bytes as were taken"))
+        Ok(*self.take(LEN)?.first_chunk().expect("as many bytes as were taken"))
     }
 
     fn u8(&mut self) -> Step<u8> {
@@ -479,10 +459,7 @@ impl<'a> Machine<'a> {
     /// Text up to the next line feed.
     fn line(&mut self) -> Step<&'a str> {
         let rest = &self.bytes[self.at..];
-        let len = rest
-            .iter()
-            .position(|&byte| byte == b'\n')
-            .ok_or("truncated")?;
+        let len = rest.iter().position(|&byte| byte == b'\n').ok_or("truncated")?;
         let line = self.take(len)?;
         self.at += 1;
         std::str::from_utf8(line).map_err(|_| "a name is not UTF-8".to_owned())
@@ -499,11 +476,7 @@ impl<'a> Machine<'a> {
         if len > 8 {
             return self.push(Value::Long(bytes));
         }
-        let fill = if bytes.last().is_some_and(|&last| last >= 0x80) {
-            0xff
-        } else {
-            0
-        };
+        let fill = if bytes.last().is_some_and(|&last| last >= 0x80) { 0xff } else { 0 };
         let mut buffer = [fill; 8];
         buffer[..len].copy_from_slice(bytes);
         self.push(Value::Int(i64::from_le_bytes(buffer)))
@@ -512,11 +485,7 @@ impl<'a> Machine<'a> {
     // --- stack and memo -----------------------------------------------------------------------
 
     fn check_room(&self, used: usize) -> Step<()> {
-        if used < MAX_VALUES {
-            Ok(())
-        } else {
-            Err(format!("more than {MAX_VALUES} values"))
-        }
+        if used < MAX_VALUES { Ok(()) } else { Err(format!("more than {MAX_VALUES} values")) }
     }
 
     fn push(&mut self, value: Value<'a>) -> Step<()> {
@@ -537,9 +506,7 @@ impl<'a> Machine<'a> {
         if self.stack.len() <= floor {
             return Err("the stack is empty".to_owned());
         }
-        self.stack
-            .pop()
-            .ok_or_else(|| "the stack is empty".to_owned())
+        self.stack.pop().ok_or_else(|| "the stack is empty".to_owned())
     }
 
     fn pop_mark(&mut self) -> Step<Vec<ValueId>> {
@@ -562,10 +529,7 @@ impl<'a> Machine<'a> {
     }
 
     fn recall(&mut self, idx: u32) -> Step<()> {
-        let id = *self
-            .memo
-            .get(&idx)
-            .ok_or_else(|| format!("nothing is memoized at {idx}"))?;
+        let id = *self.memo.get(&idx).ok_or_else(|| format!("nothing is memoized at {idx}"))?;
         self.push_id(id)
     }
 
@@ -599,11 +563,8 @@ impl<'a> Machine<'a> {
 
     fn global(&mut self, module: &str, name: &str) -> Step<()> {
         let Some(global) = Global::named(module, name) else {
-            let [module, name] =
-                [module, name].map(|text| text.chars().take(100).collect::<String>());
-            return Err(format!(
-                "it asks for `{module}.{name}`: only tensors are read"
-            ));
+            let [module, name] = [module, name].map(|text| text.chars().take(100).collect::<String>());
+            return Err(format!("it asks for `{module}.{name}`: only tensors are read"));
         };
         self.push(Value::Global(global))
     }
@@ -614,26 +575,20 @@ impl<'a> Machine<'a> {
             return Err(format!("a call of {}", self.values[callable].kind()));
         };
         let Value::Tuple(arguments) = &self.values[arguments] else {
-            return Err(format!(
-                "a call with {} for arguments",
-                self.values[arguments].kind()
-            ));
+            return Err(format!("a call with {} for arguments", self.values[arguments].kind()));
         };
         match (global, arguments.as_slice()) {
             (Global::OrderedDict, []) => Ok(Value::Dict(Vec::new())),
             // storage, storage_offset, size, stride; then requires_grad, backward_hooks, metadata
-            (Global::RebuildTensor, &[storage, offset, shape, strides, ..]) => self
-                .tensor(storage, offset, shape, strides)
-                .map(Value::Tensor),
+            (Global::RebuildTensor, &[storage, offset, shape, strides, ..]) => {
+                self.tensor(storage, offset, shape, strides).map(Value::Tensor)
+            }
             // data; then requires_grad, backward_hooks
             (Global::RebuildParameter, &[data, ..]) => match &self.values[data] {
                 Value::Tensor(tensor) => Ok(Value::Tensor(tensor.clone())),
                 other => Err(format!("a parameter made of {}", other.kind())),
             },
-            (global, arguments) => Err(format!(
-                "a call of {global:?} with {} arguments",
-                arguments.len()
-            )),
+            (global, arguments) => Err(format!("a call of {global:?} with {} arguments", arguments.len())),
         }
     }
 
@@ -649,16 +604,9 @@ impl<'a> Machine<'a> {
         };
         let (shape, strides) = (self.sizes(shape)?, self.sizes(strides)?);
         if shape.len() != strides.len() {
-            return Err(format!(
-                "a tensor of shape {shape:?} with strides {strides:?}"
-            ));
+            return Err(format!("a tensor of shape {shape:?} with strides {strides:?}"));
         }
-        Ok(PickledTensor {
-            storage,
-            offset: self.size(offset)?,
-            shape,
-            strides,
-        })
+        Ok(PickledTensor { storage, offset: self.size(offset)?, shape, strides })
     }
 
     /// The persistent id of a storage: `("storage", class, key, location, numel)`, in the legacy
@@ -680,11 +628,7 @@ impl<'a> Machine<'a> {
             [view] if matches!(self.values[*view], Value::None) => {}
             _ => return Err("a storage that is a view of another".to_owned()),
         }
-        Ok(Storage {
-            key,
-            dtype: *dtype,
-            numel: self.size(numel)?,
-        })
+        Ok(Storage { key, dtype: *dtype, numel: self.size(numel)? })
     }
 
     fn size(&self, id: ValueId) -> Step<usize> {

@@ -18,9 +18,7 @@ pub struct Header {
 impl Header {
     /// Name, dtype and shape of every tensor, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Dtype, &[usize])> {
-        self.tensors
-            .iter()
-            .map(|(name, tensor)| (name.as_str(), tensor.dtype, tensor.shape.as_slice()))
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dtype, tensor.shape.as_slice()))
     }
 
     /// The free text of `__metadata__`.
@@ -50,26 +48,12 @@ pub fn read_header(bytes: &[u8]) -> Result<Header, Problem> {
         let range = data_start + start..data_start + end;
         if range.end > bytes.len() {
             let found = format!("a file of {} bytes", bytes.len());
-            return Err(Problem::Tensor {
-                tensor: name,
-                expected: format!("bytes {range:?}"),
-                found,
-            });
+            return Err(Problem::Tensor { tensor: name, expected: format!("bytes {range:?}"), found });
         }
-        let tensor = Tensor {
-            file_idx: 0,
-            dtype: info.dtype,
-            shape: info.shape.clone(),
-            range,
-            strides: None,
-        };
+        let tensor =
+            Tensor { file_idx: 0, dtype: info.dtype, shape: info.shape.clone(), range, strides: None };
         tensors.insert(name, tensor);
     }
-    let metadata = metadata
-        .metadata()
-        .clone()
-        .unwrap_or_default()
-        .into_iter()
-        .collect();
+    let metadata = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
     Ok(Header { tensors, metadata })
 }

@@ -52,11 +52,7 @@ pub(super) fn open(path: &Path) -> Result<Weights> {
         found.file_idx = file_idx;
         tensors.insert(tensor.clone(), found);
     }
-    Ok(Weights {
-        path: path.to_owned(),
-        files,
-        tensors,
-    })
+    Ok(Weights { path: path.to_owned(), files, tensors })
 }
 
 /// The names of the shards that the index at `path` speaks of, sorted, each once.
@@ -65,26 +61,18 @@ pub(super) fn open(path: &Path) -> Result<Weights> {
 /// [`Error::File`] if it is no index, or names a file outside its folder.
 pub(crate) fn shard_names(path: &Path) -> Result<BTreeSet<String>> {
     let names: BTreeSet<String> = read_index(path)?.weight_map.into_values().collect();
-    names
-        .iter()
-        .try_for_each(|name| check_shard_name(path, name))?;
+    names.iter().try_for_each(|name| check_shard_name(path, name))?;
     Ok(names)
 }
 
 fn read_index(path: &Path) -> Result<Index> {
     let file = std::fs::File::open(path).map_err(Error::io(path))?;
     let mut text = Vec::new();
-    file.take(MAX_INDEX_BYTES + 1)
-        .read_to_end(&mut text)
-        .map_err(Error::io(path))?;
+    file.take(MAX_INDEX_BYTES + 1).read_to_end(&mut text).map_err(Error::io(path))?;
     if text.len() as u64 > MAX_INDEX_BYTES {
-        return Err(Error::file(
-            path,
-            format!("the shard index is larger than {MAX_INDEX_BYTES} bytes"),
-        ));
+        return Err(Error::file(path, format!("the shard index is larger than {MAX_INDEX_BYTES} bytes")));
     }
-    serde_json::from_slice(&text)
-        .map_err(|error| Error::file(path, format!("not a shard index: {error}")))
+    serde_json::from_slice(&text).map_err(|error| Error::file(path, format!("not a shard index: {error}")))
 }
 
 /// A shard lies beside its index: a name from outside must not lead anywhere else.
@@ -92,9 +80,6 @@ fn check_shard_name(index: &Path, name: &str) -> Result<()> {
     let mut components = Path::new(name).components();
     match (components.next(), components.next()) {
         (Some(Component::Normal(only)), None) if only == name && !name.contains('\\') => Ok(()),
-        _ => Err(Error::file(
-            index,
-            format!("the shard `{name}` is not a plain file name"),
-        )),
+        _ => Err(Error::file(index, format!("the shard `{name}` is not a plain file name"))),
     }
 }

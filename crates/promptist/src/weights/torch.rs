@@ -24,38 +24,26 @@ pub(super) fn is_torch(bytes: &[u8]) -> bool {
 
 /// The tensors of a checkpoint, by name.
 pub(super) fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, Problem> {
-    if bytes.starts_with(ZIP_MAGIC) {
-        zipped(bytes)
-    } else {
-        legacy(bytes)
-    }
+    if bytes.starts_with(ZIP_MAGIC) { zipped(bytes) } else { legacy(bytes) }
 }
 
 /// `NAME/data.pkl`, `NAME/data/KEY` for each storage, `NAME/byteorder`.
 fn zipped(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, Problem> {
     let entries = zip::entries(bytes)?;
-    let mut pickles = entries
-        .keys()
-        .filter_map(|name| name.strip_suffix("data.pkl"));
+    let mut pickles = entries.keys().filter_map(|name| name.strip_suffix("data.pkl"));
     let root = match (pickles.next(), pickles.next()) {
         (Some(root), None) if root.is_empty() || root.ends_with('/') => root,
         _ => {
-            return Err(Problem::File(
-                "not a checkpoint of torch.save: expected one `data.pkl`".to_owned(),
-            ));
+            return Err(Problem::File("not a checkpoint of torch.save: expected one `data.pkl`".to_owned()));
         }
     };
     if let Some(order) = entries.get(&format!("{root}byteorder"))
         && &bytes[order.clone()] != b"little"
     {
-        return Err(Problem::File(
-            "the byte order is not little-endian".to_owned(),
-        ));
+        return Err(Problem::File("the byte order is not little-endian".to_owned()));
     }
     let pickle = pickle::scan(&bytes[entries[&format!("{root}data.pkl")].clone()])?;
-    collect(&pickle.tensors()?, |storage| {
-        entries.get(&format!("{root}data/{}", storage.key)).cloned()
-    })
+    collect(&pickle.tensors()?, |storage| entries.get(&format!("{root}data/{}", storage.key)).cloned())
 }
 
 /// Five pickles (magic number, protocol, system, state dictionary, keys of the storages), then each
@@ -63,40 +51,28 @@ fn zipped(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, Problem> {
 fn legacy(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, Problem> {
     let mut at = 0;
     let mut next = || {
-        let pickle = pickle::scan(&bytes[at..]).map_err(|refusal| pickle::Refusal {
-            offset: at + refusal.offset,
-            ..refusal
-        })?;
+        let pickle = pickle::scan(&bytes[at..])
+            .map_err(|refusal| pickle::Refusal { offset: at + refusal.offset, ..refusal })?;
         at += pickle.len();
         Ok::<_, Problem>(pickle)
     };
 
     if next()?.long() != Some(LEGACY_MAGIC) {
-        return Err(Problem::File(
-            "a pickle, but not a checkpoint of torch.save".to_owned(),
-        ));
+        return Err(Problem::File("a pickle, but not a checkpoint of torch.save".to_owned()));
     }
     if next()?.int() != Some(LEGACY_PROTOCOL) {
-        return Err(Problem::File(format!(
-            "the format's version is not {LEGACY_PROTOCOL}"
-        )));
+        return Err(Problem::File(format!("the format's version is not {LEGACY_PROTOCOL}")));
     }
     if next()?.bool_at("little_endian") != Some(true) {
-        return Err(Problem::File(
-            "the byte order is not little-endian".to_owned(),
-        ));
+        return Err(Problem::File("the byte order is not little-endian".to_owned()));
     }
     let state_dict = next()?;
     let tensors = state_dict.tensors()?;
     let keys = next()?;
-    let keys = keys
-        .strings()
-        .ok_or_else(|| Problem::File("the list of storages is missing".to_owned()))?;
+    let keys = keys.strings().ok_or_else(|| Problem::File("the list of storages is missing".to_owned()))?;
 
-    let storages: HashMap<&str, Storage<'_>> = tensors
-        .iter()
-        .map(|(_, tensor)| (tensor.storage.key, tensor.storage))
-        .collect();
+    let storages: HashMap<&str, Storage<'_>> =
+        tensors.iter().map(|(_, tensor)| (tensor.storage.key, tensor.storage)).collect();
     let mut ranges = HashMap::new();
     for key in keys {
         // Storages lie one after the other, so one that no tensor describes hides all later ones.
@@ -104,10 +80,7 @@ fn legacy(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, Problem> {
             .get(key)
             .ok_or_else(|| Problem::File(format!("storage `{key}` belongs to no tensor")))?;
         let truncated = || Problem::File(format!("truncated in storage `{key}`"));
-        let numel = bytes
-            .get(at..)
-            .and_then(|rest| rest.first_chunk())
-            .ok_or_else(truncated)?;
+        let numel = bytes.get(at..).and_then(|rest| rest.first_chunk()).ok_or_else(truncated)?;
         let numel = u64::from_le_bytes(*numel);
         if numel != storage.numel as u64 {
             let expected = storage.numel;
@@ -116,13 +89,9 @@ fn legacy(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, Problem> {
             )));
         }
         let start = at + size_of::<u64>();
-        let end = storage
-            .numel
-            .checked_mul(element_size(storage.dtype))
-            .and_then(|len| start.checked_add(len));
-        let end = end
-            .filter(|&end| end <= bytes.len())
-            .ok_or_else(truncated)?;
+        let end =
+            storage.numel.checked_mul(element_size(storage.dtype)).and_then(|len| start.checked_add(len));
+        let end = end.filter(|&end| end <= bytes.len()).ok_or_else(truncated)?;
         ranges.insert(key, start..end);
         at = end;
     }
@@ -139,17 +108,11 @@ fn collect(
     }
     let mut tensors = BTreeMap::new();
     for &(name, tensor) in pickled {
-        let problem = |expected: String, found: String| Problem::Tensor {
-            tensor: name.to_owned(),
-            expected,
-            found,
-        };
+        let problem =
+            |expected: String, found: String| Problem::Tensor { tensor: name.to_owned(), expected, found };
         let storage = &tensor.storage;
         let Some(bytes) = find(storage) else {
-            return Err(problem(
-                format!("storage `{}`", storage.key),
-                "nothing".to_owned(),
-            ));
+            return Err(problem(format!("storage `{}`", storage.key), "nothing".to_owned()));
         };
         if storage.numel.checked_mul(element_size(storage.dtype)) != Some(bytes.len()) {
             return Err(problem(
@@ -160,17 +123,11 @@ fn collect(
         let placed = place(tensor, bytes.start).ok_or_else(|| {
             problem(
                 format!("at most the {} elements of its storage", storage.numel),
-                format!(
-                    "shape {:?}, strides {:?}, offset {}",
-                    tensor.shape, tensor.strides, tensor.offset
-                ),
+                format!("shape {:?}, strides {:?}, offset {}", tensor.shape, tensor.strides, tensor.offset),
             )
         })?;
         if tensors.insert(name.to_owned(), placed).is_some() {
-            return Err(problem(
-                "one tensor of that name".to_owned(),
-                "two".to_owned(),
-            ));
+            return Err(problem("one tensor of that name".to_owned(), "two".to_owned()));
         }
     }
     Ok(tensors)
@@ -182,10 +139,7 @@ fn collect(
 fn place(tensor: &PickledTensor<'_>, storage_start: usize) -> Option<Tensor> {
     let Storage { dtype, numel, .. } = tensor.storage;
     let size = element_size(dtype);
-    let count = tensor
-        .shape
-        .iter()
-        .try_fold(1_usize, |product, &dim| product.checked_mul(dim))?;
+    let count = tensor.shape.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim))?;
     let contiguous = is_contiguous(&tensor.shape, &tensor.strides);
     let span = match (count, contiguous) {
         (0, _) => 0,

@@ -27,11 +27,7 @@ pub struct TensorInfo {
 impl TensorInfo {
     /// A tensor stored as f32.
     pub fn f32(name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
-        Self {
-            name: name.into(),
-            dtype: Dtype::F32,
-            shape: shape.into(),
-        }
+        Self { name: name.into(), dtype: Dtype::F32, shape: shape.into() }
     }
 
     /// Bytes that its values take.
@@ -39,15 +35,9 @@ impl TensorInfo {
     /// # Errors
     /// [`Error::Shape`] if that overflows.
     pub fn byte_len(&self) -> Result<usize> {
-        let bits = self
-            .shape
-            .iter()
-            .try_fold(self.dtype.bitsize(), |bits, &dim| bits.checked_mul(dim));
+        let bits = self.shape.iter().try_fold(self.dtype.bitsize(), |bits, &dim| bits.checked_mul(dim));
         bits.map(|bits| bits.div_ceil(8)).ok_or_else(|| {
-            Error::Shape(format!(
-                "tensor `{}` of shape {:?} is too large",
-                self.name, self.shape
-            ))
+            Error::Shape(format!("tensor `{}` of shape {:?} is too large", self.name, self.shape))
         })
     }
 }
@@ -70,12 +60,7 @@ pub fn write_safetensors<'a>(
 ) -> Result<()> {
     let path = path.as_ref();
     let mut tensors: Vec<&TensorInfo> = tensors.iter().collect();
-    tensors.sort_by(|a, b| {
-        b.dtype
-            .bitsize()
-            .cmp(&a.dtype.bitsize())
-            .then_with(|| a.name.cmp(&b.name))
-    });
+    tensors.sort_by(|a, b| b.dtype.bitsize().cmp(&a.dtype.bitsize()).then_with(|| a.name.cmp(&b.name)));
     let header = header(path, &tensors, metadata)?;
 
     write_atomic(path, |file| {
@@ -103,25 +88,14 @@ pub fn f32_to_bytes(values: &[f32]) -> Cow<'_, [u8]> {
     if cfg!(target_endian = "little") {
         // SAFETY: any f32 is four initialised bytes, and u8 has no alignment to keep; pointer and
         // length describe exactly the memory of `values`, borrowed for as long.
-        Cow::Borrowed(unsafe {
-            std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values))
-        })
+        Cow::Borrowed(unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) })
     } else {
-        Cow::Owned(
-            values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect(),
-        )
+        Cow::Owned(values.iter().flat_map(|value| value.to_le_bytes()).collect())
     }
 }
 
 /// The JSON header, padded with spaces so that the data after it starts on 8 bytes.
-fn header(
-    path: &Path,
-    tensors: &[&TensorInfo],
-    metadata: &BTreeMap<String, String>,
-) -> Result<String> {
+fn header(path: &Path, tensors: &[&TensorInfo], metadata: &BTreeMap<String, String>) -> Result<String> {
     let mut entries = Map::new();
     if !metadata.is_empty() {
         entries.insert("__metadata__".to_owned(), json!(metadata));
@@ -129,17 +103,11 @@ fn header(
     let mut start = 0_usize;
     for info in tensors {
         let end = start.checked_add(info.byte_len()?).ok_or_else(|| {
-            Error::Shape(format!(
-                "the tensors of {} are too large together",
-                path.display()
-            ))
+            Error::Shape(format!("the tensors of {} are too large together", path.display()))
         })?;
         let entry = json!({"dtype": info.dtype, "shape": info.shape, "data_offsets": [start, end]});
         if entries.insert(info.name.clone(), entry).is_some() {
-            return Err(Error::file(
-                path,
-                format!("two tensors are named `{}`", info.name),
-            ));
+            return Err(Error::file(path, format!("two tensors are named `{}`", info.name)));
         }
         start = end;
     }

@@ -28,17 +28,14 @@ const EXTRA_ZIP64: u16 = 1;
 /// or listed twice.
 pub(super) fn entries(bytes: &[u8]) -> Result<BTreeMap<String, Range<usize>>, Problem> {
     let end = find_end(bytes).ok_or_else(|| broken("no end of central directory: truncated"))?;
-    let (count, start) =
-        directory(bytes, end).ok_or_else(|| broken("broken end of central directory"))?;
+    let (count, start) = directory(bytes, end).ok_or_else(|| broken("broken end of central directory"))?;
 
     let mut entries = BTreeMap::new();
     let mut at = start;
     for _ in 0..count {
-        let entry =
-            central_header(bytes, at).ok_or_else(|| broken("truncated central directory"))?;
+        let entry = central_header(bytes, at).ok_or_else(|| broken("truncated central directory"))?;
         at = entry.next;
-        let name =
-            std::str::from_utf8(entry.name).map_err(|_| broken("an entry's name is not UTF-8"))?;
+        let name = std::str::from_utf8(entry.name).map_err(|_| broken("an entry's name is not UTF-8"))?;
         if entry.method != 0 || entry.compressed != entry.size {
             return Err(broken(&format!(
                 "entry `{name}` is compressed; torch.save stores entries as they are"
@@ -48,10 +45,7 @@ pub(super) fn entries(bytes: &[u8]) -> Result<BTreeMap<String, Range<usize>>, Pr
             return Err(broken(&format!("entry `{name}` is encrypted")));
         }
         let range = data_range(bytes, &entry).ok_or_else(|| {
-            broken(&format!(
-                "entry `{name}` of {} bytes lies outside the file: truncated",
-                entry.size
-            ))
+            broken(&format!("entry `{name}` of {} bytes lies outside the file: truncated", entry.size))
         })?;
         if entries.insert(name.to_owned(), range).is_some() {
             return Err(broken(&format!("entry `{name}` is listed twice")));
@@ -68,9 +62,7 @@ fn broken(what: &str) -> Problem {
 fn find_end(bytes: &[u8]) -> Option<usize> {
     let last = bytes.len().checked_sub(END_LEN)?;
     let first = last.saturating_sub(usize::from(u16::MAX));
-    (first..=last)
-        .rev()
-        .find(|&at| u32_at(bytes, at) == Some(END))
+    (first..=last).rev().find(|&at| u32_at(bytes, at) == Some(END))
 }
 
 /// Number of entries, and where the first one's header is.
@@ -109,8 +101,7 @@ fn central_header(bytes: &[u8], at: usize) -> Option<CentralHeader<'_>> {
     if u32_at(header, 0)? != CENTRAL_HEADER {
         return None;
     }
-    let [name_len, extra_len, comment_len] =
-        [28, 30, 32].map(|field| u16_at(header, field).map(usize::from));
+    let [name_len, extra_len, comment_len] = [28, 30, 32].map(|field| u16_at(header, field).map(usize::from));
     let name_start = at + header.len();
     let extra_start = name_start + name_len?;
     let next = extra_start + extra_len? + comment_len?;
@@ -126,11 +117,7 @@ fn central_header(bytes: &[u8], at: usize) -> Option<CentralHeader<'_>> {
     let large = zip64_fields(bytes.get(extra_start..extra_start + extra_len?)?);
     let mut large = large.chunks_exact(8).map(|field| u64_at(field, 0));
     // Only the fields that overflow 32 bits are in the extra field, in this order.
-    for field in [
-        &mut entry.size,
-        &mut entry.compressed,
-        &mut entry.local_header,
-    ] {
+    for field in [&mut entry.size, &mut entry.compressed, &mut entry.local_header] {
         if *field == u64::from(u32::MAX) {
             *field = large.next()??;
         }

@@ -16,18 +16,13 @@ pub fn devices() -> Vec<(&'static str, Device)> {
         #[cfg(feature = "flex")]
         ("flex", Device::flex()),
         #[cfg(feature = "vulkan")]
-        (
-            "vulkan",
-            Device::vulkan(burn::tensor::DeviceKind::DefaultDevice),
-        ),
+        ("vulkan", Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
     ]
 }
 
 /// The golden file or folder of that name.
 pub fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
 /// A golden JSON file.
@@ -83,10 +78,7 @@ pub fn whole_sequence_logits(model: &Gpt2, token_ids: &[u32]) -> Vec<Vec<f32>> {
     let hidden = model.forward(input_ids);
     let logits = model.head(hidden.squeeze_dim::<2>(0));
     let values = floats(logits);
-    values
-        .chunks(model.config().vocab_size)
-        .map(<[f32]>::to_vec)
-        .collect()
+    values.chunks(model.config().vocab_size).map(<[f32]>::to_vec).collect()
 }
 
 /// A tensor's values, row-major.
@@ -101,13 +93,7 @@ pub fn max_difference(found: &[f32], expected: &[f32]) -> f32 {
         return f32::INFINITY;
     }
     let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
-    differences.fold(0.0, |max, d| {
-        if d.is_nan() {
-            f32::INFINITY
-        } else {
-            max.max(d)
-        }
-    })
+    differences.fold(0.0, |max, d| if d.is_nan() { f32::INFINITY } else { max.max(d) })
 }
 
 /// The largest absolute value.

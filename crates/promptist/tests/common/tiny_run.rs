@@ -20,29 +20,15 @@ pub struct Steps {
 
 /// Writes text, pairs, a tokenizer and the config of a run into `folder`; returns the config's path.
 pub fn write_inputs(folder: &Path, steps: Steps) -> PathBuf {
-    let subjects = [
-        "a cat",
-        "an old castle",
-        "the sea at night",
-        "two robots",
-        "a red kite",
-    ];
-    let styles = [
-        "highly detailed",
-        "oil on canvas",
-        "artstation",
-        "8k",
-        "soft light",
-        "sharp focus",
-    ];
+    let subjects = ["a cat", "an old castle", "the sea at night", "two robots", "a red kite"];
+    let styles = ["highly detailed", "oil on canvas", "artstation", "8k", "soft light", "sharp focus"];
     let mut texts = Vec::new();
     let mut pairs = Vec::new();
     for (i, subject) in subjects.iter().enumerate() {
         for (j, style) in styles.iter().enumerate() {
             let another = styles[(i + 2 * j + 1) % styles.len()];
             texts.push(format!("{subject}, {style}, {another}"));
-            let pair =
-                serde_json::json!({"x": subject, "y": format!("{subject}, {style}, {another}")});
+            let pair = serde_json::json!({"x": subject, "y": format!("{subject}, {style}, {another}")});
             pairs.push(pair.to_string());
         }
     }
@@ -56,11 +42,7 @@ pub fn write_inputs(folder: &Path, steps: Steps) -> PathBuf {
     ] {
         fs::write(folder.join(name), content + "\n").expect("a writable folder");
     }
-    let Steps {
-        language_model,
-        sft,
-        checkpoint_every,
-    } = steps;
+    let Steps { language_model, sft, checkpoint_every } = steps;
     // Single quotes: TOML takes the paths literally.
     let folder_name = folder.display();
     let training = |steps: u64| {

@@ -45,12 +45,7 @@ fn check(golden: &str) {
     let mut num_answers = 0;
     for case in &golden.cases {
         let settings = case.settings.clone().resolve().expect("possible settings");
-        let model = Toy::new(
-            golden.vocab_size,
-            case.seed,
-            &settings.eos_token_id,
-            golden.eos_bias,
-        );
+        let model = Toy::new(golden.vocab_size, case.seed, &settings.eos_token_id, golden.eos_bias);
         let found = generate(&model, &case.prompts, &settings, &[]).expect("decoding");
         for (prompt_idx, (found, expected)) in found.iter().zip(&case.answers).enumerate() {
             let name = || format!("seed {}, prompt {prompt_idx}, {settings:?}", case.seed);
@@ -58,15 +53,8 @@ fn check(golden: &str) {
             for (found, expected) in found.iter().zip(expected) {
                 assert_eq!(found.token_ids, expected.token_ids, "{}", name());
                 assert_eq!(found.finish, expected.finish, "{}", name());
-                let error =
-                    (f64::from(found.score) - expected.score).abs() / expected.score.abs().max(1.0);
-                assert!(
-                    error <= TOLERANCE,
-                    "{} for {}: {}",
-                    found.score,
-                    expected.score,
-                    name()
-                );
+                let error = (f64::from(found.score) - expected.score).abs() / expected.score.abs().max(1.0);
+                assert!(error <= TOLERANCE, "{} for {}: {}", found.score, expected.score, name());
                 num_answers += 1;
             }
         }

@@ -8,18 +8,9 @@ const VOCAB_SIZE: usize = 20;
 
 fn draw(raw: RawDecodingSettings, sample_keys: &[u64]) -> Vec<Vec<Hypothesis>> {
     let model = Toy::new(VOCAB_SIZE, 5, &[], 0.0);
-    let raw = RawDecodingSettings {
-        do_sample: Some(true),
-        ..raw
-    };
+    let raw = RawDecodingSettings { do_sample: Some(true), ..raw };
     let prompts = vec![vec![3, 4]; sample_keys.len()];
-    generate(
-        &model,
-        &prompts,
-        &raw.resolve().expect("possible"),
-        sample_keys,
-    )
-    .expect("decoding")
+    generate(&model, &prompts, &raw.resolve().expect("possible"), sample_keys).expect("decoding")
 }
 
 /// How often each token comes first in 20 000 draws.
@@ -40,16 +31,9 @@ fn counts(raw: RawDecodingSettings) -> Vec<usize> {
 /// Probabilities of the first token at a temperature, the most likely first.
 fn distribution(temperature: f64) -> Vec<(usize, f64)> {
     let logits = Toy::new(VOCAB_SIZE, 5, &[], 0.0).row(&[3, 4]);
-    let weights: Vec<f64> = logits
-        .iter()
-        .map(|&logit| (f64::from(logit) / temperature).exp())
-        .collect();
+    let weights: Vec<f64> = logits.iter().map(|&logit| (f64::from(logit) / temperature).exp()).collect();
     let sum: f64 = weights.iter().sum();
-    let mut probs: Vec<_> = weights
-        .into_iter()
-        .map(|weight| weight / sum)
-        .enumerate()
-        .collect();
+    let mut probs: Vec<_> = weights.into_iter().map(|weight| weight / sum).enumerate().collect();
     probs.sort_by(|a, b| b.1.total_cmp(&a.1));
     probs
 }
@@ -68,38 +52,24 @@ fn check_frequencies(counts: &[usize], probs: &[(usize, f64)], kept: usize) {
         assert_eq!(counts[token_id], 0, "token {token_id} may not come");
     }
     // Above the 99.9 % quantile for every number of degrees of freedom up to 19.
-    assert!(
-        chi_square < 43.8,
-        "chi-square {chi_square:.1} of {counts:?}"
-    );
+    assert!(chi_square < 43.8, "chi-square {chi_square:.1} of {counts:?}");
 }
 
 #[test]
 fn draws_follow_the_models_probabilities() {
-    let raw = RawDecodingSettings {
-        top_k: Some(0),
-        ..Default::default()
-    };
+    let raw = RawDecodingSettings { top_k: Some(0), ..Default::default() };
     check_frequencies(&counts(raw), &distribution(1.0), VOCAB_SIZE);
 }
 
 #[test]
 fn draws_follow_the_temperature() {
-    let raw = RawDecodingSettings {
-        top_k: Some(0),
-        temperature: Some(2.5),
-        ..Default::default()
-    };
+    let raw = RawDecodingSettings { top_k: Some(0), temperature: Some(2.5), ..Default::default() };
     check_frequencies(&counts(raw), &distribution(2.5), VOCAB_SIZE);
 }
 
 #[test]
 fn top_k_draws_among_the_k_likeliest() {
-    let raw = RawDecodingSettings {
-        top_k: Some(6),
-        temperature: Some(2.0),
-        ..Default::default()
-    };
+    let raw = RawDecodingSettings { top_k: Some(6), temperature: Some(2.0), ..Default::default() };
     check_frequencies(&counts(raw), &distribution(2.0), 6);
 }
 
@@ -107,13 +77,8 @@ fn top_k_draws_among_the_k_likeliest() {
 fn top_p_draws_among_the_fewest_that_have_the_probability() {
     let probs = distribution(2.0);
     let tail = |rank: usize| probs[rank..].iter().map(|&(_, prob)| prob).sum::<f64>();
-    let kept = (1..VOCAB_SIZE)
-        .find(|&rank| tail(rank) <= 0.2)
-        .expect("the last is unlikely");
-    assert!(
-        (3..VOCAB_SIZE).contains(&kept),
-        "the toy's row is no test: {probs:?}"
-    );
+    let kept = (1..VOCAB_SIZE).find(|&rank| tail(rank) <= 0.2).expect("the last is unlikely");
+    assert!((3..VOCAB_SIZE).contains(&kept), "the toy's row is no test: {probs:?}");
     let raw = RawDecodingSettings {
         top_k: Some(0),
         top_p: Some(0.8),
@@ -126,14 +91,8 @@ fn top_p_draws_among_the_fewest_that_have_the_probability() {
 #[test]
 fn min_p_draws_among_those_not_much_less_likely_than_the_likeliest() {
     let probs = distribution(2.0);
-    let kept = probs
-        .iter()
-        .filter(|(_, prob)| *prob >= 0.3 * probs[0].1)
-        .count();
-    assert!(
-        (2..VOCAB_SIZE).contains(&kept),
-        "the toy's row is no test: {probs:?}"
-    );
+    let kept = probs.iter().filter(|(_, prob)| *prob >= 0.3 * probs[0].1).count();
+    assert!((2..VOCAB_SIZE).contains(&kept), "the toy's row is no test: {probs:?}");
     let raw = RawDecodingSettings {
         top_k: Some(0),
         min_p: Some(0.3),
@@ -147,22 +106,10 @@ fn min_p_draws_among_those_not_much_less_likely_than_the_likeliest() {
 fn one_token_always_stays() {
     let best = distribution(1.0)[0].0;
     for raw in [
-        RawDecodingSettings {
-            top_k: Some(1),
-            ..Default::default()
-        },
-        RawDecodingSettings {
-            top_p: Some(0.0),
-            ..Default::default()
-        },
-        RawDecodingSettings {
-            min_p: Some(1.0),
-            ..Default::default()
-        },
-        RawDecodingSettings {
-            temperature: Some(1e-3),
-            ..Default::default()
-        },
+        RawDecodingSettings { top_k: Some(1), ..Default::default() },
+        RawDecodingSettings { top_p: Some(0.0), ..Default::default() },
+        RawDecodingSettings { min_p: Some(1.0), ..Default::default() },
+        RawDecodingSettings { temperature: Some(1e-3), ..Default::default() },
     ] {
         assert_eq!(counts(raw)[best], 20_000);
     }
@@ -177,21 +124,9 @@ fn a_draw_depends_on_seed_input_sequence_and_step_and_on_nothing_else() {
         temperature: Some(3.0),
         ..Default::default()
     };
-    let ids = |hypotheses: &[Hypothesis]| {
-        hypotheses
-            .iter()
-            .map(|h| h.token_ids.clone())
-            .collect::<Vec<_>>()
-    };
+    let ids = |hypotheses: &[Hypothesis]| hypotheses.iter().map(|h| h.token_ids.clone()).collect::<Vec<_>>();
 
-    let batch = draw(
-        raw(1, 1),
-        &[
-            sample_key("a cat"),
-            sample_key("a dog"),
-            sample_key("a cat"),
-        ],
-    );
+    let batch = draw(raw(1, 1), &[sample_key("a cat"), sample_key("a dog"), sample_key("a cat")]);
     assert_eq!(batch[0], batch[2]);
     assert_ne!(batch[0], batch[1]);
     assert_ne!(batch[0], draw(raw(2, 1), &[sample_key("a cat")])[0]);
@@ -214,8 +149,5 @@ fn draws_are_stable() {
         top_p: Some(0.95),
         ..Default::default()
     };
-    assert_eq!(
-        draw(raw, &[sample_key("a cat")])[0][0].token_ids,
-        [11, 5, 9, 15, 15, 14, 15, 1, 8, 19]
-    );
+    assert_eq!(draw(raw, &[sample_key("a cat")])[0][0].token_ids, [11, 5, 9, 15, 15, 14, 15, 1, 8, 19]);
 }

@@ -10,39 +10,22 @@ use proptest::prelude::*;
 use crate::toy::Toy;
 
 pub const EOS: u32 = 0;
-const EARLY_STOPPING: [EarlyStopping; 3] = [
-    EarlyStopping::False,
-    EarlyStopping::True,
-    EarlyStopping::Never,
-];
+const EARLY_STOPPING: [EarlyStopping; 3] = [EarlyStopping::False, EarlyStopping::True, EarlyStopping::Never];
 
 pub fn toy(vocab_size: usize, seed: u64) -> Toy {
     Toy::new(vocab_size, seed, &[EOS], 2.0)
 }
 
-pub fn decode(
-    model: &Toy,
-    prompts: &[Vec<u32>],
-    raw: &RawDecodingSettings,
-) -> Vec<Vec<Hypothesis>> {
-    let raw = RawDecodingSettings {
-        eos_token_id: Some(vec![EOS]),
-        ..raw.clone()
-    };
+pub fn decode(model: &Toy, prompts: &[Vec<u32>], raw: &RawDecodingSettings) -> Vec<Vec<Hypothesis>> {
+    let raw = RawDecodingSettings { eos_token_id: Some(vec![EOS]), ..raw.clone() };
     let settings = raw.resolve().expect("possible settings");
-    let keys: Vec<u64> = prompts
-        .iter()
-        .map(|prompt| prompt.iter().map(|&id| u64::from(id)).sum())
-        .collect();
+    let keys: Vec<u64> = prompts.iter().map(|prompt| prompt.iter().map(|&id| u64::from(id)).sum()).collect();
     generate(model, prompts, &settings, &keys).expect("decoding")
 }
 
 fn log_softmax(logits: &[f32]) -> Vec<f64> {
     let sum: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
-    logits
-        .iter()
-        .map(|&logit| f64::from(logit) - sum.ln())
-        .collect()
+    logits.iter().map(|&logit| f64::from(logit) - sum.ln()).collect()
 }
 
 /// Every answer there is, best first, with its score.
@@ -82,12 +65,7 @@ fn any_settings() -> impl Strategy<Value = RawDecodingSettings> {
         (1..4_usize, 2..4_usize).prop_map(|(size, groups)| (size * groups, groups, 0.7, false)),
         Just((1, 1, 0.0, true)),
     ];
-    let search = (
-        beams,
-        prop::sample::select(EARLY_STOPPING.to_vec()),
-        prop::bool::ANY,
-        0..u64::MAX,
-    );
+    let search = (beams, prop::sample::select(EARLY_STOPPING.to_vec()), prop::bool::ANY, 0..u64::MAX);
     let penalties = prop::sample::select(vec![-1.0, 0.0, 0.6, 1.0, 2.0]);
     let rules = (prop::sample::select(vec![1.0, 1.3]), 0..4_usize, 0..3_usize);
     (search, penalties, rules, 1..12_usize).prop_map(

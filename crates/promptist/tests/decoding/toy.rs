@@ -19,13 +19,7 @@ pub struct Toy {
 
 impl Toy {
     pub fn new(vocab_size: usize, seed: u64, eos_token_id: &[u32], eos_bias: f32) -> Self {
-        Self {
-            vocab_size,
-            seed,
-            eos_token_id: eos_token_id.to_vec(),
-            eos_bias,
-            rows_computed: Cell::new(0),
-        }
+        Self { vocab_size, seed, eos_token_id: eos_token_id.to_vec(), eos_bias, rows_computed: Cell::new(0) }
     }
 
     /// `[V]`, what follows `tokens`.
@@ -39,19 +33,14 @@ impl Toy {
             .map(|token_id| {
                 let hashed = mix(first.wrapping_add(u64::from(token_id)));
                 let u = (hashed >> 40) as f32 / 16_777_216.0;
-                let bias = if self.eos_token_id.contains(&token_id) {
-                    self.eos_bias
-                } else {
-                    0.0
-                };
+                let bias = if self.eos_token_id.contains(&token_id) { self.eos_bias } else { 0.0 };
                 u * u * u * 10.0 + bias
             })
             .collect()
     }
 
     fn logits(&self, rows: &[Vec<u32>]) -> Logits {
-        self.rows_computed
-            .set(self.rows_computed.get() + rows.len());
+        self.rows_computed.set(self.rows_computed.get() + rows.len());
         Logits {
             vocab_size: self.vocab_size,
             data: rows.iter().flat_map(|tokens| self.row(tokens)).collect(),
@@ -70,11 +59,7 @@ impl LanguageModel for Toy {
         64
     }
 
-    fn prefill(
-        &self,
-        prompts: &[Vec<u32>],
-        _max_new_tokens: usize,
-    ) -> Result<(Self::Cache, Logits)> {
+    fn prefill(&self, prompts: &[Vec<u32>], _max_new_tokens: usize) -> Result<(Self::Cache, Logits)> {
         Ok((prompts.to_vec(), self.logits(prompts)))
     }
 
