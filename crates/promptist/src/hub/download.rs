@@ -20,12 +20,24 @@ use sha1::{Digest, Sha1};
 use ureq::http::{HeaderMap, Response, StatusCode, Uri, header};
 use ureq::{Agent, Body, Proxy};
 
-use super::{HubConfig, HubId, SIDE_FILES, cache};
+use super::{HubConfig, HubId, cache};
 use crate::atomic::{sync_folder, write_atomic};
 use crate::checksums::sha256_of;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::weights::{WEIGHT_FILES, hex, shard_names};
+
+/// Files beside the weights that a model folder may have. `config.json` it must have.
+const SIDE_FILES: [&str; 8] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+];
 
 /// How often in a row a connection may break without a byte gained before we give up.
 const MAX_BROKEN: u32 = 5;

@@ -174,18 +174,6 @@ fn model_url(config: &HubConfig, id: &HubId) -> String {
     format!("{}/{}", config.endpoint.trim_end_matches('/'), id.repo())
 }
 
-/// Files beside the weights that a model folder may have. `config.json` it must have.
-const SIDE_FILES: [&str; 8] = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-];
-
 /// Whether `folder` holds a model that can be used: its config, and weights with all their shards.
 fn is_complete(folder: &Path) -> bool {
     let weights =
