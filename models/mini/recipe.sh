@@ -4,7 +4,7 @@
 #
 #   models/mini/recipe.sh OUT
 #
-# OUT gets the data, both runs with their checkpoints and curves, and OUT/mini, the model folder. A run
+# OUT gets the data, the runs with their checkpoints and curves, and OUT/mini, the model folder. A run
 # that was interrupted goes on where it stopped.
 set -euo pipefail
 out=${1:?usage: models/mini/recipe.sh OUT}
@@ -30,6 +30,8 @@ eval_sets=("$data"/eval/*.txt)
 # 2. Pairs whose answers open with the user's words. The seed, and so the split, is the same.
 "$promptist" data pairs --targets "${targets[@]}" --exclude "${eval_sets[@]}" --seed 1 \
     --artist-share 0.05 --late-content move-up --min-modifiers 3 --keep-exact --out "$out/pairs-exact"
+"$promptist" data pairs --targets "${targets[@]}" --exclude "${eval_sets[@]}" --seed 1 \
+    --artist-share 0.05 --late-content move-up --min-modifiers 3 --keep-exact --subsample 0.01 --out "$out/pairs-thin"
 
 # 3. A language model, then the prompter.
 train() { # name
@@ -40,8 +42,9 @@ train() { # name
 }
 train language-model
 train prompter
+train prompter-thin
 
 # 4. Half the bytes: f16 keeps what matters of weights this size.
-"$promptist" model convert "$out/prompter/model" --dtype f16 --out "$out/mini"
+"$promptist" model convert "$out/prompter-thin/model" --dtype f16 --out "$out/mini"
 cp "$here/generation_config.json" "$out/mini/"
 echo "$out/mini"

@@ -275,6 +275,7 @@ mod tests {
         for text in [
             include_str!("../../../../models/mini/language-model.toml"),
             include_str!("../../../../models/mini/prompter.toml"),
+            include_str!("../../../../models/mini/prompter-thin.toml"),
         ] {
             let config = SftConfig::from_toml(text).expect("valid");
             let again = SftConfig::from_toml(&config.to_toml().expect("has a TOML form"));
