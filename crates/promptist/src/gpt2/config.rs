@@ -112,8 +112,11 @@ impl Gpt2Config {
     /// # Errors
     /// [`Error::Config`], naming the key.
     pub fn from_json(text: &str) -> Result<Self> {
-        let config: Self =
-            serde_json::from_str(text).map_err(|e| Error::config("config.json", e.to_string()))?;
+        let malformed = |e: serde_json::Error| Error::config("config.json", e.to_string());
+        // Through a map: serde would take an array for a struct without its names.
+        let keys: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(text).map_err(malformed)?;
+        let config: Self = serde_json::from_value(serde_json::Value::Object(keys)).map_err(malformed)?;
         config.check()?;
         Ok(config)
     }
