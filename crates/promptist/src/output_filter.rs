@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use crate::data::artists::artists_named;
+use crate::data::degenerate::{self, Degenerate};
 use crate::data::safety;
 
 /// Why the filter took something out.
@@ -16,11 +17,13 @@ pub enum FilterRule {
     Unsafe,
     /// A phrase names an artist whom the input does not name.
     Artist,
-    /// A phrase is there already.
+    /// A phrase has a word or character that no language has.
+    BrokenWord,
+    /// A phrase is there already, or says the same again.
     RepeatedPhrase,
     /// A phrase has a bracket without its other half.
     UnbalancedBracket,
-    /// The last phrase was cut at the length limit.
+    /// The last phrase was cut at the length limit, or a phrase has no end ("art by").
     CutPhrase,
 }
 
@@ -73,12 +76,10 @@ impl Filter<'_> {
                 None
             } else if self.is_cut && is_last {
                 Some(FilterRule::CutPhrase)
-            } else if !is_balanced(phrase) {
-                Some(FilterRule::UnbalancedBracket)
             } else if !seen.insert(phrase.to_lowercase()) {
                 Some(FilterRule::RepeatedPhrase)
             } else {
-                None
+                breaks(&kept, phrase)
             };
             match rule {
                 Some(rule) => fire(rule),
@@ -91,7 +92,9 @@ impl Filter<'_> {
             kept.clear();
         }
         if fired.is_empty() {
-            return (answer.to_owned(), fired);
+            // A comma that nothing follows is no phrase.
+            let text = if self.tidy { answer.trim_end_matches([',', ' ']) } else { answer };
+            return (text.to_owned(), fired);
         }
         if kept.is_empty() && self.has_head {
             return (self.user_input.to_owned(), fired);
@@ -104,10 +107,20 @@ fn phrases(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|phrase| !phrase.is_empty())
 }
 
-fn is_balanced(phrase: &str) -> bool {
-    [('(', ')'), ('[', ']'), ('{', '}')]
-        .into_iter()
-        .all(|(open, close)| phrase.matches(open).count() == phrase.matches(close).count())
+/// The rule by which `phrase`, put behind the phrases that are kept, breaks a text that was whole.
+fn breaks(kept: &[&str], phrase: &str) -> Option<FilterRule> {
+    if !kept.is_empty() && degenerate::check(&kept.join(", ")).is_some() {
+        return None; // The user's own words are as they are.
+    }
+    let with_phrase: Vec<&str> = kept.iter().copied().chain([phrase]).collect();
+    match degenerate::check(&with_phrase.join(", "))? {
+        Degenerate::Empty | Degenerate::BrokenCharacters | Degenerate::BrokenWord => {
+            Some(FilterRule::BrokenWord)
+        }
+        Degenerate::Repeated => Some(FilterRule::RepeatedPhrase),
+        Degenerate::UnbalancedBrackets => Some(FilterRule::UnbalancedBracket),
+        Degenerate::Cut => Some(FilterRule::CutPhrase),
+    }
 }
 
 #[cfg(test)]
@@ -121,14 +134,16 @@ mod tests {
     #[test]
     fn a_clean_answer_is_untouched_byte_for_byte() {
         let answer = "digital painting,highly  detailed , 8k";
+        assert_eq!(filter("a cat").apply("oil on canvas, "), ("oil on canvas".to_owned(), vec![]));
         assert_eq!(filter("a cat").apply(answer), (answer.to_owned(), vec![]));
     }
 
     #[test]
     fn each_rule_takes_out_its_phrase_and_says_so() {
-        let (text, fired) = filter("a cat, 8k").apply("sharp, 8k, Sharp, (soft, smooth");
+        let (text, fired) = filter("a cat, 8k").apply("sharp, 8k, Sharp, (soft, smooth, art by");
         assert_eq!(text, "sharp, smooth");
-        assert_eq!(fired, [FilterRule::RepeatedPhrase, FilterRule::UnbalancedBracket]);
+        let expected = [FilterRule::RepeatedPhrase, FilterRule::UnbalancedBracket, FilterRule::CutPhrase];
+        assert_eq!(fired, expected);
 
         let cut = Filter { is_cut: true, ..filter("a cat") };
         assert_eq!(cut.apply("8k, trending on art"), ("8k".into(), vec![FilterRule::CutPhrase]));
