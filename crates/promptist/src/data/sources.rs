@@ -8,7 +8,7 @@
 //! | RTP | the whole target rephrased |
 //!
 //! The paper rephrases with text-davinci-002. Here a language model does where one is configured
-//! ([`Rephrase`]), and rules ([`super::paraphrase`]) otherwise; every pair records which.
+//! ([`Rephrase`]), and rules (`paraphrase`) otherwise; every pair records which.
 //!
 //! Draws depend on the seed and on the target alone, so a pair does not change with the order of the file.
 

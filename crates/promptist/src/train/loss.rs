@@ -1,7 +1,7 @@
 //! The language-model loss: cross-entropy of the next token, through the tied head.
 //!
 //! The head and the softmax are differentiated by hand. For hidden rows H, head W and targets y,
-//! with P = softmax(H Wᵀ), the summed loss is −Σ log P[y] and its gradients are
+//! with P = softmax(H Wᵀ), the summed loss is `−Σ log P[y]` and its gradients are
 //! dH = (P − onehot(y)) W and dW = (P − onehot(y))ᵀ H. Autodiff would keep the logits and several
 //! tensors of their size, which at V = 50257 is most of a step's memory; here they live one chunk of
 //! rows at a time, and only dH goes back into the graph.

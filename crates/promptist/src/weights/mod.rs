@@ -10,7 +10,7 @@
 //! Files are mapped into memory, not read. Whatever a file claims is checked against its size
 //! before anything is allocated for it; no byte of a file is executed, and none makes this module
 //! panic. What a model's tensors are called and shaped is not known here but in [`gpt2_layout`].
-//! Writing is in [`write`].
+//! Writing is in [`mod@write`].
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
