@@ -22,6 +22,7 @@ use crate::data::lines;
 use crate::data::safety;
 use crate::decoding::{Finish, RawDecodingSettings};
 use crate::error::{Error, Result};
+use crate::output_filter::FilterRule;
 use crate::progress::Progress;
 use crate::prompter::{AdaptRequest, AdaptSettings, Adapted, Output, Prompter};
 use crate::template;
@@ -201,8 +202,10 @@ impl Evaluation<'_> {
     }
 
     fn answer(&self, user_input: &str, output: Output) -> Result<Answer> {
+        // Where the filter took the cut phrase out, the output ends with a whole one.
+        let was_mended = output.filtered.contains(&FilterRule::CutPhrase);
         let cut_answer = match output.finish {
-            Finish::Length => Some(self.prompter.tokenizer().decode(&output.token_ids)?),
+            Finish::Length if !was_mended => Some(self.prompter.tokenizer().decode(&output.token_ids)?),
             _ => None,
         };
         Ok(Answer {
