@@ -24,7 +24,7 @@ pub fn report(result: anyhow::Result<()>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if matches!(error.downcast_ref(), Some(promptist::Error::Interrupted)) {
-        eprintln!("interrupted; everything is saved");
+        eprintln!("interrupted; what was saved stays");
         return ExitCode::from(signals::exit_code());
     }
     eprintln!("error: {}", message(&error));
