@@ -31,7 +31,7 @@ eval_sets=("$data"/eval/*.txt)
 "$promptist" data pairs --targets "${targets[@]}" --exclude "${eval_sets[@]}" --seed 1 \
     --artist-share 0.05 --late-content move-up --min-modifiers 3 --keep-exact --out "$out/pairs-exact"
 "$promptist" data pairs --targets "${targets[@]}" --exclude "${eval_sets[@]}" --seed 1 \
-    --artist-share 0.05 --late-content move-up --min-modifiers 3 --keep-exact --subsample 0.003 --out "$out/pairs-thin"
+    --artist-share 0.05 --late-content move-up --min-modifiers 3 --keep-exact --subsample 0.002 --out "$out/pairs-thin"
 
 # 3. A language model, then the prompter.
 train() { # name
