@@ -25,8 +25,13 @@ pub(super) fn product(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK]]) {
             // SAFETY: just detected.
             unsafe { vnni_product(job, first, tile) }
         }
-        Precision::Int8 => for_register_tiles!(int8_rows, 4, [1, 2, 3], job, first, tile),
+        Precision::Int8 => int8_product(job, first, tile),
     }
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn int8_product(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK]]) {
+    for_register_tiles!(int8_rows, 4, [1, 2, 3], job, first, tile)
 }
 
 #[target_feature(enable = "avx2,fma,avxvnni")]
@@ -244,4 +249,21 @@ fn vnni_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK
         }
     }
     scale_columns(job, tile);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::compare_hidden_kernel;
+    use super::*;
+    use crate::engine::isa::Isa;
+
+    #[test]
+    fn int8_without_vnni_is_the_same() {
+        if !Isa::Avx2.is_available() {
+            return;
+        }
+        // SAFETY: just checked.
+        let kernel = |job: Job<'_>, first, tile: &mut [[f32; BLOCK]]| unsafe { int8_product(job, first, tile) };
+        compare_hidden_kernel(Precision::Int8, Isa::Avx2, kernel, |a, b| assert_eq!(a, b));
+    }
 }

@@ -25,7 +25,7 @@ pub(super) fn product(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK]]) {
             // SAFETY: just detected.
             unsafe { bf16_product(job, first, tile) }
         }
-        Precision::Bf16 => for_register_tiles!(widened_bf16_rows, 8, [1, 2, 3, 4, 5, 6, 7], job, first, tile),
+        Precision::Bf16 => widened_bf16_product(job, first, tile),
         Precision::Int8 => for_register_tiles!(int8_rows, 8, [1, 2, 3, 4, 5, 6, 7], job, first, tile),
     }
 }
@@ -33,6 +33,11 @@ pub(super) fn product(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK]]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512bf16,avx2,fma")]
 fn bf16_product(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK]]) {
     for_register_tiles!(bf16_rows, 8, [1, 2, 3, 4, 5, 6, 7], job, first, tile)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma")]
+fn widened_bf16_product(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK]]) {
+    for_register_tiles!(widened_bf16_rows, 8, [1, 2, 3, 4, 5, 6, 7], job, first, tile)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
@@ -232,5 +237,22 @@ fn int8_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK
             }
             store(out, row);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::compare_hidden_kernel;
+    use super::*;
+    use crate::engine::isa::Isa;
+
+    #[test]
+    fn bf16_without_its_instructions_is_what_avx2_gives() {
+        if !Isa::Avx512.is_available() {
+            return;
+        }
+        // SAFETY: just checked.
+        let kernel = |job: Job<'_>, first, tile: &mut [[f32; BLOCK]]| unsafe { widened_bf16_product(job, first, tile) };
+        compare_hidden_kernel(Precision::Bf16, Isa::Avx2, kernel, |a, b| assert_eq!(a, b));
     }
 }

@@ -22,37 +22,42 @@ fn available() -> impl Iterator<Item = Isa> {
     Isa::ALL.into_iter().filter(|isa| isa.is_available())
 }
 
-/// A product `[rows, K] x [K, N]` by blocks, computed over `pieces` of the rows in turn.
-struct Case {
-    k: usize,
+/// Inputs `[rows, K]` and weights `[K, N]`.
+pub(super) struct Case {
+    pub(super) k: usize,
     n: usize,
-    rows: usize,
+    pub(super) rows: usize,
     inputs: Vec<f32>,
     weights: Vec<f32>,
 }
 
 impl Case {
-    fn new(rows: usize, k: usize, n: usize, seed: u64) -> Self {
+    pub(super) fn new(rows: usize, k: usize, n: usize, seed: u64) -> Self {
         Self { k, n, rows, inputs: numbers(rows * k, seed), weights: numbers(k * n, !seed) }
     }
 
-    fn pack(&self, precision: Precision, isa: Isa) -> PackedMatrix {
+    pub(super) fn pack(&self, precision: Precision, isa: Isa) -> PackedMatrix {
         PackedMatrix::pack(&self.weights, WeightLayout::InOut, self.k, self.n, precision, isa, None)
     }
 
-    fn product(&self, precision: Precision, isa: Isa, piece: usize) -> Vec<f32> {
+    pub(super) fn product(&self, precision: Precision, isa: Isa, piece: usize) -> Vec<f32> {
         self.product_with(&self.pack(precision, isa), piece)
     }
 
-    fn product_with(&self, matrix: &PackedMatrix, piece: usize) -> Vec<f32> {
-        let mut activations = Activations::new(matrix.precision(), self.k, matrix.isa());
+    pub(super) fn product_with(&self, matrix: &PackedMatrix, piece: usize) -> Vec<f32> {
+        self.product_of(&self.activations(matrix.precision(), matrix.isa()), matrix, piece)
+    }
+
+    pub(super) fn activations(&self, precision: Precision, isa: Isa) -> Activations {
+        let mut activations = Activations::new(precision, self.k, isa);
         activations.resize(self.rows);
         for (mut row, values) in activations.rows_mut().zip(self.inputs.chunks(self.k)) {
             row.set(values);
         }
-        self.product_of(&activations, matrix, piece)
+        activations
     }
 
+    /// All products, computed over `piece` rows at a time.
     fn product_of(&self, activations: &Activations, matrix: &PackedMatrix, piece: usize) -> Vec<f32> {
         let mut out = vec![f32::NAN; self.rows * self.n];
         for first in (0..self.rows).step_by(piece) {
@@ -179,11 +184,7 @@ fn packing_and_preparing_give_the_same_words_on_every_instruction_set() {
 fn int8_is_what_its_numbers_say() {
     let case = Case::new(5, 2 * crate::engine::packed::GROUP + 7, 50, 21);
     let matrix = case.pack(Precision::Int8, Isa::Portable);
-    let mut activations = Activations::new(Precision::Int8, case.k, Isa::Portable);
-    activations.resize(case.rows);
-    for (mut row, values) in activations.rows_mut().zip(case.inputs.chunks(case.k)) {
-        row.set(values);
-    }
+    let activations = case.activations(Precision::Int8, Isa::Portable);
     let product = case.product_of(&activations, &matrix, 5);
     let byte = |word: u32, i: usize| word.to_le_bytes()[i % 4];
     for row in 0..case.rows {
@@ -219,8 +220,8 @@ fn int8_is_near_the_exact_product() {
             error += (f64::from(x) - sum).powi(2);
             size += sum * sum;
         }
-        // Seen: 0.7 %.
-        assert!(error.sqrt() <= 0.012 * size.sqrt(), "{isa}: {}", error.sqrt() / size.sqrt());
+        // Seen: 1.8 %, most of it from the channels ten times as large as those they share a scale with.
+        assert!(error.sqrt() <= 0.025 * size.sqrt(), "{isa}: {}", error.sqrt() / size.sqrt());
     }
 }
 
@@ -341,4 +342,21 @@ fn a_row_of_another_length_is_refused() {
     let matrix = Case::new(1, 8, 8, 1).pack(Precision::F32, Isa::Portable);
     let activations = Activations::new(Precision::F32, 9, Isa::Portable);
     block_product(&activations, 0..0, &matrix, 0, &mut []);
+}
+
+/// A kernel that this CPU has something better for, over 1 to 9 rows, against what the CPU would run.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+pub(super) fn compare_hidden_kernel(
+    precision: Precision,
+    isa: Isa,
+    kernel: impl Fn(Job<'_>, usize, &mut [[f32; BLOCK]]),
+    same: impl Fn(&[f32], &[f32]),
+) {
+    for rows in 1..=9 {
+        let case = Case::new(rows, 301, BLOCK, 77);
+        let (activations, matrix) = (case.activations(precision, isa), case.pack(precision, isa));
+        let mut tile = vec![[f32::NAN; BLOCK]; rows];
+        kernel(Job { activations: &activations, precision, block: matrix.block(0) }, 0, &mut tile);
+        same(tile.as_flattened(), &case.product(precision, isa, rows));
+    }
 }
