@@ -263,7 +263,8 @@ mod tests {
             return;
         }
         // SAFETY: just checked.
-        let kernel = |job: Job<'_>, first, tile: &mut [[f32; BLOCK]]| unsafe { int8_product(job, first, tile) };
+        let kernel =
+            |job: Job<'_>, first, tile: &mut [[f32; BLOCK]]| unsafe { int8_product(job, first, tile) };
         compare_hidden_kernel(Precision::Int8, Isa::Avx2, kernel, |a, b| assert_eq!(a, b));
     }
 }

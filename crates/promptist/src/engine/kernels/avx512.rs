@@ -171,7 +171,10 @@ fn bf16_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK
             for j in 0..WIDE {
                 // SAFETY: both are 64 bytes of plain numbers.
                 let (x, w) = unsafe {
-                    (std::mem::transmute::<__m512i, __m512bh>(x), std::mem::transmute::<__m512i, __m512bh>(w[j]))
+                    (
+                        std::mem::transmute::<__m512i, __m512bh>(x),
+                        std::mem::transmute::<__m512i, __m512bh>(w[j]),
+                    )
                 };
                 sum[r][j] = _mm512_dpbf16_ps(sum[r][j], x, w);
             }
@@ -197,7 +200,11 @@ fn int8_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK
         let at = sums.as_ptr();
         // SAFETY: three times 8 words, of 24.
         let sums = unsafe {
-            [_mm256_loadu_si256(at.cast()), _mm256_loadu_si256(at.add(8).cast()), _mm256_loadu_si256(at.add(16).cast())]
+            [
+                _mm256_loadu_si256(at.cast()),
+                _mm256_loadu_si256(at.add(8).cast()),
+                _mm256_loadu_si256(at.add(16).cast()),
+            ]
         };
         let sums = sums.map(|sums| _mm512_cvtepi16_epi32(sums));
         let mut sum = [[_mm512_setzero_si512(); WIDE]; R];
@@ -252,7 +259,9 @@ mod tests {
             return;
         }
         // SAFETY: just checked.
-        let kernel = |job: Job<'_>, first, tile: &mut [[f32; BLOCK]]| unsafe { widened_bf16_product(job, first, tile) };
+        let kernel = |job: Job<'_>, first, tile: &mut [[f32; BLOCK]]| unsafe {
+            widened_bf16_product(job, first, tile)
+        };
         compare_hidden_kernel(Precision::Bf16, Isa::Avx2, kernel, |a, b| assert_eq!(a, b));
     }
 }

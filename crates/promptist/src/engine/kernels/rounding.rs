@@ -192,7 +192,8 @@ mod tests {
 
     #[test]
     fn bf16_rounds_as_the_half_crate() {
-        let numbers = [0.0, -0.0, 1.0, 1.003_906_2, 1.011_718_8, -3.4e38, 1e-40, f32::INFINITY, f32::NEG_INFINITY];
+        let numbers =
+            [0.0, -0.0, 1.0, 1.003_906_2, 1.011_718_8, -3.4e38, 1e-40, f32::INFINITY, f32::NEG_INFINITY];
         for x in numbers {
             assert_eq!(bf16(x), u32::from(half::bf16::from_f32(x).to_bits()), "{x}");
         }
@@ -202,7 +203,9 @@ mod tests {
 
     #[test]
     fn integers_round_ties_to_even() {
-        for (x, expected) in [(0.5, 0), (1.5, 2), (2.5, 2), (-0.5, 0), (-1.5, -2), (126.7, 127), (-127.49, -127)] {
+        for (x, expected) in
+            [(0.5, 0), (1.5, 2), (2.5, 2), (-0.5, 0), (-1.5, -2), (126.7, 127), (-127.49, -127)]
+        {
             assert_eq!(nearest(x), expected, "{x}");
         }
     }
@@ -240,7 +243,8 @@ mod tests {
 
     #[test]
     fn the_ends_of_the_range_stay_finite() {
-        for values in [[1.5e38, -3e38, 0.0, 1.0], [1e-45, 0.0, 0.0, -1e-45], [0.0; 4], [1e-29, 0.0, 0.0, 0.0]] {
+        for values in [[1.5e38, -3e38, 0.0, 1.0], [1e-45, 0.0, 0.0, -1e-45], [0.0; 4], [1e-29, 0.0, 0.0, 0.0]]
+        {
             let mut words = [7];
             let group = quantize_group(&values, &mut words);
             for (x, q) in values.into_iter().zip(bytes(&words)) {

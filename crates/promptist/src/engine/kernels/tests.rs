@@ -264,7 +264,8 @@ fn the_layout_and_the_order_of_channels_change_nothing_but_the_order() {
                 row.set_ordered(values, &order);
             }
             let product = case.product_of(&activations, &matrix, 3);
-            let near: Vec<_> = expected.iter().zip(case.exact()).map(|(&x, (_, size))| (x.into(), size)).collect();
+            let near: Vec<_> =
+                expected.iter().zip(case.exact()).map(|(&x, (_, size))| (x.into(), size)).collect();
             assert_near(&product, &near, 1e-6, "ordered");
         }
     }
