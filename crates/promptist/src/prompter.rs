@@ -10,7 +10,10 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::decoding::{self, DecodingSettings, Finish, Guided, Hypothesis, RawDecodingSettings, sample_key};
+use crate::decoding::{
+    self, DecodingSettings, Finish, Guided, Hypothesis, LanguageModel, RawDecodingSettings, Request,
+    sample_key,
+};
 use crate::error::{Error, Result};
 use crate::gpt2::{Gpt2, Gpt2Config, folder};
 use crate::model_source::ModelFiles;
@@ -20,10 +23,16 @@ use crate::tokenizer::Tokenizer;
 
 /// A language model that adapts prompts, with its tokenizer and its own default settings.
 pub struct Prompter {
-    model: Gpt2,
+    model: Model,
     tokenizer: Tokenizer,
     defaults: ModelDefaults,
     identity: ModelIdentity,
+}
+
+/// What computes.
+enum Model {
+    /// GPT-2 on the tensor library.
+    Burn(Gpt2),
 }
 
 /// Which model answered.
@@ -154,7 +163,7 @@ impl Prompter {
             defaults.decoding.eos_token_id = eos_token_id.map(|id| vec![id]);
         }
         let identity = ModelIdentity { name: files.name().to_owned(), sha256: weights.sha256() };
-        Ok(Self { model, tokenizer, defaults, identity })
+        Ok(Self { model: Model::Burn(model), tokenizer, defaults, identity })
     }
 
     /// Which model this is.
@@ -169,7 +178,9 @@ impl Prompter {
 
     /// The language model.
     pub fn model(&self) -> &Gpt2 {
-        &self.model
+        match &self.model {
+            Model::Burn(model) => model,
+        }
     }
 
     /// `request` over the model's own settings over the defaults.
@@ -243,7 +254,7 @@ impl Prompter {
         };
         let prompt_ids = self.prompt_ids(trimmed, kept.as_ref())?;
         let (max_new_tokens, n_positions) =
-            (settings.decoding.max_new_tokens, self.model.config().n_positions);
+            (settings.decoding.max_new_tokens, self.model().config().n_positions);
         if prompt_ids.len() + max_new_tokens > n_positions {
             return Err(Error::PromptTooLong {
                 prompt_tokens: prompt_ids.len(),
@@ -269,37 +280,35 @@ impl Prompter {
         Ok(prompt_ids)
     }
 
+    /// The answers to each row, by whatever computes.
     fn decode(&self, rows: &[&Prepared], settings: &AdaptSettings) -> Result<Vec<Vec<Hypothesis>>> {
+        match &self.model {
+            Model::Burn(model) => self.decode_with(model, rows, settings),
+        }
+    }
+
+    fn decode_with<M: LanguageModel>(
+        &self,
+        model: &M,
+        rows: &[&Prepared],
+        settings: &AdaptSettings,
+    ) -> Result<Vec<Vec<Hypothesis>>> {
+        let requests = rows.iter().map(|row| Request {
+            prompt: row.prompt_ids.clone(),
+            settings: DecodingSettings { seed: row.seed, ..settings.decoding.clone() },
+            sample_key: sample_key(row.user_input.trim()),
+        });
+        if settings.guidance_scale == 1.0 {
+            return decoding::generate_each(model, requests);
+        }
         let neutral_input = self.defaults.ours.neutral_input.as_deref().unwrap_or(NEUTRAL_INPUT);
         let neutral_kept = match settings.keep {
             Keep::Exact => Some(KeptWords::new(neutral_input)),
             Keep::Free => None,
         };
-        let neutral_prompt = self.prompt_ids(neutral_input, neutral_kept.as_ref())?;
-        let generate = |rows: &[&Prepared], decoding: &DecodingSettings| {
-            let prompts: Vec<Vec<u32>> = rows.iter().map(|row| row.prompt_ids.clone()).collect();
-            let keys: Vec<u64> = rows.iter().map(|row| sample_key(row.user_input.trim())).collect();
-            if settings.guidance_scale == 1.0 {
-                return decoding::generate(&self.model, &prompts, decoding, &keys);
-            }
-            let guided = Guided {
-                model: &self.model,
-                scale: settings.guidance_scale,
-                neutral_prompt: &neutral_prompt,
-            };
-            decoding::generate(&guided, &prompts, decoding, &keys)
-        };
-        if !(settings.vary_rows && settings.decoding.do_sample) {
-            return generate(rows, &settings.decoding);
-        }
-        // Every row has a seed of its own, and the search takes one.
-        let mut answers = Vec::with_capacity(rows.len());
-        for row in rows {
-            let mut decoding = settings.decoding.clone();
-            decoding.seed = row.seed;
-            answers.extend(generate(&[*row], &decoding)?);
-        }
-        Ok(answers)
+        let neutral_prompt = &self.prompt_ids(neutral_input, neutral_kept.as_ref())?;
+        let guided = Guided { model, scale: settings.guidance_scale, neutral_prompt };
+        decoding::generate_each(&guided, requests)
     }
 
     fn output(
