@@ -1,0 +1,265 @@
+//! Keys and values of tokens, shared by the rows that have them in their past.
+//!
+//! A slot holds the keys and values of one token in every block; a row is the list of its slots, by
+//! position. Rows of one prompt share its slots, and [reordering](KvCache::reorder) rows copies lists
+//! of indices, never keys or values. A slot that no row has any more is given to the next token.
+
+use std::ops::Range;
+
+use super::attention::{Bf16, Element};
+
+/// The cache of some rows. Rows come and go at any step, each as long as it is.
+pub struct KvCache {
+    rows: Vec<Vec<u32>>,
+    slots: Slots,
+    keys_values: KeysValues,
+    /// Elements of a slot in one block.
+    stride: usize,
+}
+
+/// Keys and values: by block, `[slots, stride]`.
+pub enum KeysValues {
+    /// As they are.
+    F32(Vec<Vec<f32>>),
+    /// In half the memory.
+    Bf16(Vec<Vec<Bf16>>),
+}
+
+/// Which slots are used, and by how many rows.
+#[derive(Debug, Default)]
+struct Slots {
+    /// Rows that have each slot.
+    uses: Vec<u32>,
+    /// Those of no use, the next to be given last.
+    free: Vec<u32>,
+}
+
+impl KvCache {
+    /// A cache without rows, for `n_layer` blocks that keep `stride` elements a token.
+    pub fn new(n_layer: usize, stride: usize, is_bf16: bool) -> Self {
+        let keys_values = match is_bf16 {
+            false => KeysValues::F32(vec![Vec::new(); n_layer]),
+            true => KeysValues::Bf16(vec![Vec::new(); n_layer]),
+        };
+        Self { rows: Vec::new(), slots: Slots::default(), keys_values, stride }
+    }
+
+    /// Number of rows.
+    pub fn num_rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The slots of a row, by position.
+    pub fn row(&self, row: usize) -> &[u32] {
+        &self.rows[row]
+    }
+
+    /// Adds a row of `len` tokens, their keys and values to be written, behind the others.
+    pub fn add_row(&mut self, len: usize) {
+        let slots = (0..len).map(|_| self.slots.take()).collect();
+        self.rows.push(slots);
+        self.make_room();
+    }
+
+    /// Adds a token to every row, its keys and values to be written.
+    pub fn extend_rows(&mut self) {
+        for row in &mut self.rows {
+            row.push(self.slots.take());
+        }
+        self.make_room();
+    }
+
+    /// Makes row i what row `parents[i]` was: repeats, permutes and drops rows.
+    ///
+    /// # Panics
+    /// If a parent is no row.
+    pub fn reorder(&mut self, parents: &[usize]) {
+        let rows: Vec<Vec<u32>> = parents.iter().map(|&parent| self.rows[parent].clone()).collect();
+        rows.iter().for_each(|row| self.slots.add_uses(row));
+        let dropped = std::mem::replace(&mut self.rows, rows);
+        dropped.iter().for_each(|row| self.slots.drop_uses(row));
+    }
+
+    /// Rows and the memory that their slots are in.
+    pub fn parts(&mut self) -> (&[Vec<u32>], &mut KeysValues) {
+        (&self.rows, &mut self.keys_values)
+    }
+
+    /// Makes the memory reach to every slot.
+    fn make_room(&mut self) {
+        fn resize<T: Element>(blocks: &mut [Vec<T>], len: usize) {
+            for block in blocks.iter_mut().filter(|block| block.len() < len) {
+                block.resize(len, T::from_f32(0.0));
+            }
+        }
+        let len = self.slots.uses.len() * self.stride;
+        match &mut self.keys_values {
+            KeysValues::F32(blocks) => resize(blocks, len),
+            KeysValues::Bf16(blocks) => resize(blocks, len),
+        }
+    }
+}
+
+impl Slots {
+    /// A slot that no row has, for one row.
+    fn take(&mut self) -> u32 {
+        match self.free.pop() {
+            Some(slot) => {
+                self.uses[slot as usize] = 1;
+                slot
+            }
+            None => {
+                self.uses.push(1);
+                self.uses.len() as u32 - 1
+            }
+        }
+    }
+
+    fn add_uses(&mut self, slots: &[u32]) {
+        for &slot in slots {
+            self.uses[slot as usize] += 1;
+        }
+    }
+
+    fn drop_uses(&mut self, slots: &[u32]) {
+        for &slot in slots {
+            let uses = &mut self.uses[slot as usize];
+            *uses -= 1;
+            if *uses == 0 {
+                self.free.push(slot);
+            }
+        }
+    }
+}
+
+/// Where in a slot a block's keys and values of each head lie, heads padded to whole lanes.
+#[derive(Debug, Clone, Copy)]
+pub struct SlotLayout {
+    /// N.
+    pub n_head: usize,
+    /// D, padded.
+    pub padded_dim: usize,
+}
+
+impl SlotLayout {
+    /// Elements of a slot: keys of all heads, then values of all heads.
+    pub fn stride(self) -> usize {
+        2 * self.width()
+    }
+
+    /// Elements of all heads.
+    pub fn width(self) -> usize {
+        self.n_head * self.padded_dim
+    }
+
+    /// Of a row's queries, keys or values: the part of one head.
+    pub fn head(self, head: usize) -> Range<usize> {
+        head * self.padded_dim..(head + 1) * self.padded_dim
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What may be done to a cache; rows are taken modulo the number there is.
+    #[derive(Debug, Clone)]
+    enum Action {
+        Join(usize),
+        Extend,
+        Reorder(Vec<usize>),
+    }
+
+    fn actions() -> impl Strategy<Value = Vec<Action>> {
+        let action = prop_oneof![
+            (1..6_usize).prop_map(Action::Join),
+            Just(Action::Extend),
+            prop::collection::vec(any::<usize>(), 0..7).prop_map(Action::Reorder),
+        ];
+        prop::collection::vec(action, 0..40)
+    }
+
+    /// Writes `value` where the step would write a token's keys and values.
+    fn write(cache: &mut KvCache, slot: u32, value: f32) {
+        let stride = cache.stride;
+        let KeysValues::F32(blocks) = &mut cache.keys_values else { panic!("made for f32") };
+        for (layer_idx, block) in blocks.iter_mut().enumerate() {
+            block[slot as usize * stride..][..stride].fill(value + layer_idx as f32);
+        }
+    }
+
+    proptest! {
+        /// Against rows that are copied whole.
+        #[test]
+        fn rows_keep_their_tokens_whatever_joins_and_leaves(actions in actions()) {
+            let stride = 3;
+            let mut cache = KvCache::new(2, stride, false);
+            let mut copies: Vec<Vec<f32>> = Vec::new();
+            let mut most_tokens = 0;
+            let mut token = 0.0;
+            for action in actions {
+                match action {
+                    Action::Join(len) => {
+                        cache.add_row(len);
+                        let mut copy = Vec::new();
+                        for slot in cache.row(cache.num_rows() - 1).to_vec() {
+                            token += 10.0;
+                            write(&mut cache, slot, token);
+                            copy.push(token);
+                        }
+                        copies.push(copy);
+                    }
+                    Action::Extend => {
+                        cache.extend_rows();
+                        for (row, copy) in copies.iter_mut().enumerate() {
+                            token += 10.0;
+                            let slot = *cache.row(row).last().expect("just extended");
+                            write(&mut cache, slot, token);
+                            copy.push(token);
+                        }
+                    }
+                    Action::Reorder(parents) => {
+                        let parents: Vec<usize> = match cache.num_rows() {
+                            0 => Vec::new(),
+                            rows => parents.iter().map(|parent| parent % rows).collect(),
+                        };
+                        cache.reorder(&parents);
+                        copies = parents.iter().map(|&parent| copies[parent].clone()).collect();
+                    }
+                }
+                prop_assert_eq!(cache.num_rows(), copies.len());
+                let KeysValues::F32(blocks) = &cache.keys_values else { panic!("made for f32") };
+                for (row, copy) in copies.iter().enumerate() {
+                    prop_assert_eq!(cache.row(row).len(), copy.len());
+                    for (&slot, &token) in cache.row(row).iter().zip(copy) {
+                        for (layer_idx, block) in blocks.iter().enumerate() {
+                            let found = &block[slot as usize * stride..][..stride];
+                            prop_assert_eq!(found, [token + layer_idx as f32; 3]);
+                        }
+                    }
+                }
+                // Slots are used again: there are never more than were needed at once.
+                let mut in_use: Vec<u32> = cache.rows.concat();
+                in_use.sort_unstable();
+                in_use.dedup();
+                most_tokens = most_tokens.max(in_use.len());
+                prop_assert!(cache.slots.uses.len() <= most_tokens);
+                prop_assert_eq!(in_use.len() + cache.slots.free.len(), cache.slots.uses.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_repeated_shares_its_slots_and_parts_at_the_next_token() {
+        let mut cache = KvCache::new(1, 1, true);
+        cache.add_row(3);
+        cache.reorder(&[0, 0]);
+        cache.extend_rows();
+        assert_eq!(cache.row(0)[..3], cache.row(1)[..3]);
+        assert_ne!(cache.row(0)[3], cache.row(1)[3]);
+        cache.reorder(&[]);
+        assert_eq!(cache.slots.free.len(), 5);
+    }
+}
