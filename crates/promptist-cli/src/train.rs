@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
+use promptist::config_file::ConfigFile;
 use promptist::model_source::ModelFiles;
 use promptist::train::config::SftConfig;
 use promptist::train::sft::{self, RunContext};

@@ -4,6 +4,7 @@
 
 pub mod atomic;
 pub mod checksums;
+pub mod config_file;
 pub mod data;
 pub mod decoding;
 pub mod error;
