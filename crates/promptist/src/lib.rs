@@ -15,6 +15,7 @@ pub mod mini;
 pub mod model_folder;
 pub mod model_source;
 pub mod output_filter;
+pub mod plot;
 pub mod progress;
 pub mod prompter;
 pub mod template;
