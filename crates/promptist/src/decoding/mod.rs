@@ -7,7 +7,7 @@
 //! [`generate`] is the entry for prompts that are all there, [`BatchLoop`] for requests that come and
 //! go. Each search is a file: `beam`, `diverse_beam`, `sample` (greedy too); `search` is what they have
 //! in common; `batch_loop` leads many of them through one model; `query` is what they ask of it;
-//! `logits` and `warpers` change scores on the way.
+//! [`teacher_forcing`] asks about texts that are given instead of searching; `logits` and `warpers` change scores on the way.
 
 mod batch_loop;
 mod beam;
@@ -24,6 +24,7 @@ mod raw_settings;
 mod sample;
 mod search;
 mod settings;
+pub mod teacher_forcing;
 mod warpers;
 
 pub use batch_loop::{BatchLoop, Finished, Request, RequestId};

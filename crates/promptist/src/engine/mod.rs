@@ -26,6 +26,7 @@ mod model;
 pub mod packed;
 mod pool;
 pub mod precision;
+pub mod precision_report;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
