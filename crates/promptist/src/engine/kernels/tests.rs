@@ -211,6 +211,7 @@ fn int8_is_what_its_numbers_say() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes")]
 fn int8_is_near_the_exact_product() {
     for isa in available() {
         let case = Case::new(9, 768, 96, 5);
@@ -227,6 +228,7 @@ fn int8_is_near_the_exact_product() {
 
 /// Numbers at the ends of their ranges: a kernel whose sums saturate would show here.
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes")]
 fn int8_sums_do_not_saturate() {
     let (rows, k, n) = (4, 3072, 48);
     for (x, w) in [(1.0_f32, 1.0_f32), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0)] {
