@@ -6,6 +6,7 @@ pub mod atomic;
 pub mod checksums;
 pub mod data;
 pub mod decoding;
+pub mod engine;
 pub mod error;
 pub mod eval;
 pub mod gpt2;

@@ -9,5 +9,5 @@ pub mod precision;
 pub use activations::{Activations, RowMut};
 pub use isa::Isa;
 pub use kernels::block_product;
-pub use packed::{BLOCK, GROUP, PackedMatrix, WeightLayout};
+pub use packed::{BLOCK, GROUP, PackedMatrix, Packer, WeightLayout};
 pub use precision::Precision;
