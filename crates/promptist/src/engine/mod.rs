@@ -33,7 +33,7 @@ pub use activations::{Activations, RowMut};
 pub use cache::KvCache;
 pub use isa::Isa;
 pub use kernels::block_product;
-pub use packed::{BLOCK, GROUP, PackedMatrix, WeightLayout};
+pub use packed::{BLOCK, GROUP, PackedMatrix, Packer, WeightLayout};
 pub use precision::Precision;
 
 use crate::decoding::{Answers, LanguageModel, Queries};

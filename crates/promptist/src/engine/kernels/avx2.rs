@@ -1,6 +1,7 @@
-//! AVX2 with FMA: register tiles of up to 4 rows x 16 columns, as 16 registers allow.
+//! AVX2 with FMA: register tiles of 1 row x 48 columns, 2 x 24, or 3 and 4 x 16, so that sums hide the latency of their
+//! instructions and what they need fits 16 registers: 4 x 24 just would, but the compiler spills a sum.
 //!
-//! A block is passed over once for each third of its columns, a cache line of each row of words. int8 widens to 16 bits and uses `vpmaddwd`, because `vpmaddubsw` saturates; where the CPU has AVX-VNNI, it
+//! A block is passed over once for each part of its columns. int8 widens to 16 bits and uses `vpmaddwd`, because `vpmaddubsw` saturates; where the CPU has AVX-VNNI, it
 //! is `vpdpbusd`. Either way the integers are exact.
 
 use std::arch::x86_64::*;
@@ -13,8 +14,6 @@ use crate::engine::precision::Precision;
 
 /// Lanes of a register.
 const LANES: usize = 8;
-/// Registers across a tile. With 3, 12 sums and what they need would just fit, but the compiler spills one.
-const WIDE: usize = 2;
 /// How far ahead of the weights in use memory is asked for, in bytes.
 const AHEAD: usize = 8192;
 
@@ -55,7 +54,7 @@ pub(super) fn prepare(precision: Precision, values: &[f32], words: &mut [u32]) -
 /// The words of a tile's columns, from `column` on; asks for those [`AHEAD`], which never faults, whatever the address.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load(words: &[u32; BLOCK], column: usize) -> [__m256i; WIDE] {
+fn load<const WIDE: usize>(words: &[u32; BLOCK], column: usize) -> [__m256i; WIDE] {
     let part = &words[column..column + WIDE * LANES];
     _mm_prefetch::<_MM_HINT_T0>(part.as_ptr().cast::<i8>().wrapping_add(AHEAD));
     // SAFETY: `part` holds 8 words for each register.
@@ -64,7 +63,7 @@ fn load(words: &[u32; BLOCK], column: usize) -> [__m256i; WIDE] {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load_f32(words: &[f32; BLOCK], column: usize) -> [__m256; WIDE] {
+fn load_f32<const WIDE: usize>(words: &[f32; BLOCK], column: usize) -> [__m256; WIDE] {
     let part = &words[column..column + WIDE * LANES];
     // SAFETY: `part` holds 8 numbers for each register.
     array::from_fn(|j| unsafe { _mm256_loadu_ps(part.as_ptr().add(j * LANES)) })
@@ -72,7 +71,7 @@ fn load_f32(words: &[f32; BLOCK], column: usize) -> [__m256; WIDE] {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn store(values: [__m256; WIDE], words: &mut [f32; BLOCK], column: usize) {
+fn store<const WIDE: usize>(values: [__m256; WIDE], words: &mut [f32; BLOCK], column: usize) {
     let part = &mut words[column..column + WIDE * LANES];
     for (j, value) in values.into_iter().enumerate() {
         // SAFETY: `part` holds 8 numbers for each register.
@@ -91,11 +90,21 @@ fn row_data<'a, const R: usize>(job: Job<'a>, first: usize) -> [&'a [u32]; R] {
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn f32_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK]; R]) {
+    match R {
+        1 => f32_tile::<R, 6>(job, first, tile),
+        2 => f32_tile::<R, 3>(job, first, tile),
+        _ => f32_tile::<R, 2>(job, first, tile),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn f32_tile<const R: usize, const WIDE: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK]; R]) {
     let rows = row_data::<R>(job, first);
     for column in (0..BLOCK).step_by(WIDE * LANES) {
         let mut sum = [[_mm256_setzero_ps(); WIDE]; R];
         for (k, weights) in job.block.weights.iter().enumerate() {
-            let w = load(weights, column).map(|w| _mm256_castsi256_ps(w));
+            let w = load::<WIDE>(weights, column).map(|w| _mm256_castsi256_ps(w));
             for r in 0..R {
                 // SAFETY: `row_data` checked the lengths.
                 let x = _mm256_set1_ps(f32::from_bits(unsafe { *rows[r].get_unchecked(k) }));
@@ -113,13 +122,23 @@ fn f32_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK]
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn bf16_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK]; R]) {
+    match R {
+        1 => bf16_tile::<R, 6>(job, first, tile),
+        2 => bf16_tile::<R, 3>(job, first, tile),
+        _ => bf16_tile::<R, 2>(job, first, tile),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn bf16_tile<const R: usize, const WIDE: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK]; R]) {
     let rows = row_data::<R>(job, first);
     let high = _mm256_set1_epi32(0xffff_0000_u32 as i32);
     for column in (0..BLOCK).step_by(WIDE * LANES) {
         let mut sum = [[_mm256_setzero_ps(); WIDE]; R];
         for (k, weights) in job.block.weights.iter().enumerate() {
             // Even channels of all rows, then odd ones: an accumulator still takes them in rising order.
-            let w = load(weights, column);
+            let w = load::<WIDE>(weights, column);
             let even = w.map(|w| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(w)));
             for r in 0..R {
                 // SAFETY: `row_data` checked the lengths.
@@ -148,7 +167,11 @@ fn bf16_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK
 /// What the sums of one group start at: the columns' sums times the negated zero point of each row.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn start<const R: usize>(sums: &[u32; BLOCK / 2], column: usize, offsets: &[u32; R]) -> [[__m256i; WIDE]; R] {
+fn start<const R: usize, const WIDE: usize>(
+    sums: &[u32; BLOCK / 2],
+    column: usize,
+    offsets: &[u32; R],
+) -> [[__m256i; WIDE]; R] {
     let part = &sums[column / 2..column / 2 + WIDE * LANES / 2];
     let mut sum = [[_mm256_setzero_si256(); WIDE]; R];
     for j in 0..WIDE {
@@ -165,9 +188,9 @@ fn start<const R: usize>(sums: &[u32; BLOCK / 2], column: usize, offsets: &[u32;
 /// Adds the sums of one group, scaled, to the outputs. Two roundings, as the portable kernel does.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_group(sum: [__m256i; WIDE], scale: u32, out: &mut [f32; BLOCK], column: usize) {
+fn add_group<const WIDE: usize>(sum: [__m256i; WIDE], scale: u32, out: &mut [f32; BLOCK], column: usize) {
     let scale = _mm256_set1_ps(f32::from_bits(scale));
-    let mut total = load_f32(out, column);
+    let mut total = load_f32::<WIDE>(out, column);
     for j in 0..WIDE {
         total[j] = _mm256_add_ps(total[j], _mm256_mul_ps(_mm256_cvtepi32_ps(sum[j]), scale));
     }
@@ -190,6 +213,7 @@ const QUADS: usize = GROUP / 4;
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn int8_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK]; R]) {
+    const WIDE: usize = 2;
     let rows = row_data::<R>(job, first);
     let low_byte = _mm256_set1_epi16(0xff);
     *tile = [[0.0; BLOCK]; R];
@@ -197,9 +221,9 @@ fn int8_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK
         let scales: [u32; R] = array::from_fn(|r| job.activations.row(first + r).scales[group]);
         let offsets: [u32; R] = array::from_fn(|r| job.activations.row(first + r).offsets[group]);
         for column in (0..BLOCK).step_by(WIDE * LANES) {
-            let mut sum = start(sums, column, &offsets);
+            let mut sum = start::<R, WIDE>(sums, column, &offsets);
             for (quad, weights) in (group * QUADS..).zip(weights) {
-                let w = load(weights, column);
+                let w = load::<WIDE>(weights, column);
                 // Channels 0 and 2 of a quad, then 1 and 3, as 16 bits: their lane stays that of the column.
                 let even = w.map(|w| _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(w)));
                 let odd = w.map(|w| _mm256_srai_epi16::<8>(w));
@@ -224,15 +248,25 @@ fn int8_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK
 #[inline]
 #[target_feature(enable = "avx2,fma,avxvnni")]
 fn vnni_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK]; R]) {
+    match R {
+        1 => vnni_tile::<R, 6>(job, first, tile),
+        2 => vnni_tile::<R, 3>(job, first, tile),
+        _ => vnni_tile::<R, 2>(job, first, tile),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,avxvnni")]
+fn vnni_tile<const R: usize, const WIDE: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK]; R]) {
     let rows = row_data::<R>(job, first);
     *tile = [[0.0; BLOCK]; R];
     for (group, (weights, sums)) in job.block.weights.chunks(QUADS).zip(job.block.sums).enumerate() {
         let scales: [u32; R] = array::from_fn(|r| job.activations.row(first + r).scales[group]);
         let offsets: [u32; R] = array::from_fn(|r| job.activations.row(first + r).offsets[group]);
         for column in (0..BLOCK).step_by(WIDE * LANES) {
-            let mut sum = start(sums, column, &offsets);
+            let mut sum = start::<R, WIDE>(sums, column, &offsets);
             for (quad, weights) in (group * QUADS..).zip(weights) {
-                let w = load(weights, column);
+                let w = load::<WIDE>(weights, column);
                 for r in 0..R {
                     // SAFETY: `row_data` checked the lengths.
                     let x = _mm256_set1_epi32(unsafe { *rows[r].get_unchecked(quad) } as i32);
