@@ -130,17 +130,18 @@ impl Reference {
     /// The padded batch through the cache: what prefill returns, then every step.
     fn cached_error(&self, model: &Gpt2) -> f32 {
         let steps = self.continuations[0].len();
-        let (mut cache, mut logits) = model.prefill(&self.prompts, steps).expect("prompts fit");
+        let mut cache = model.new_cache();
+        let logits = common::append_all(model, &mut cache, &self.prompts).expect("prompts fit");
         let mut error = 0.0_f32;
         for (row, expected) in self.prompt_logits.iter().enumerate() {
             let last = expected.last().expect("no empty prompt");
-            error = error.max(max_difference(logits.row(row), last));
+            error = error.max(max_difference(&logits[row], last));
         }
         for step in 0..steps {
-            let token_ids: Vec<u32> = self.continuations.iter().map(|ids| ids[step]).collect();
-            logits = model.step(&mut cache, &token_ids).expect("a token a row");
+            let token_ids: Vec<&[u32]> = self.continuations.iter().map(|ids| &ids[step..=step]).collect();
+            let logits = common::append_all(model, &mut cache, &token_ids).expect("a token a row");
             for (row, expected) in self.continuation_logits.iter().enumerate() {
-                error = error.max(max_difference(logits.row(row), &expected[step]));
+                error = error.max(max_difference(&logits[row], &expected[step]));
             }
         }
         error

@@ -125,8 +125,9 @@ pub struct Answer<'a> {
     /// What turns logits into log-probabilities. Not finite if the logits are not: see
     /// [`Normalizer::checked`].
     pub normalizer: Normalizer,
-    /// The largest logits, best first, of equal ones the lower id first; no `-inf` (such a token cannot
-    /// come), so they may be fewer than asked. Empty if all were asked for.
+    /// The largest logits, best first, of equal ones the lower id first. No `-inf` (such a token cannot
+    /// come): fewer than asked only if no others can come. May be more than asked. Empty if all were
+    /// asked for.
     pub top: &'a [TokenLogit],
     /// The logits of the tokens asked for, in that order. Empty if all were asked for.
     pub asked: &'a [f32],
@@ -247,9 +248,7 @@ impl Answers {
             let found = (answer.top.len(), answer.asked.len(), answer.logits.len());
             let fits = match query {
                 Query::All => found == (0, 0, vocab_size),
-                Query::Top { count, token_ids } => {
-                    found.0 <= count && (found.1, found.2) == (token_ids.len(), 0)
-                }
+                Query::Top { token_ids, .. } => (found.1, found.2) == (token_ids.len(), 0),
             };
             let in_vocabulary = answer.top.iter().all(|top| (top.token_id as usize) < vocab_size);
             if !fits || !in_vocabulary {
@@ -307,10 +306,9 @@ mod tests {
             answers.check(&queries, 2)
         };
         assert!(check(&|answers| answers.push_top(normalizer, top(&[(1, 0.0)]), [0.0])).is_ok());
-        let wrong: [&dyn Fn(&mut Answers); 5] = [
+        let wrong: [&dyn Fn(&mut Answers); 4] = [
             &|_| (),
             &|answers| answers.push_top(normalizer, top(&[(1, 0.0)]), []),
-            &|answers| answers.push_top(normalizer, top(&[(1, 0.0), (0, 0.0)]), [0.0]),
             &|answers| answers.push_top(normalizer, top(&[(2, 0.0)]), [0.0]),
             &|answers| {
                 answers.extend_logits(2);

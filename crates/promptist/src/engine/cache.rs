@@ -4,8 +4,6 @@
 //! position. Rows of one prompt share its slots, and [reordering](KvCache::reorder) rows copies lists
 //! of indices, never keys or values. A slot that no row has any more is given to the next token.
 
-use std::ops::Range;
-
 use super::attention::{Bf16, Element};
 
 /// The cache of some rows. Rows come and go at any step, each as long as it is.
@@ -13,12 +11,12 @@ pub struct KvCache {
     rows: Vec<Vec<u32>>,
     slots: Slots,
     keys_values: KeysValues,
-    /// Elements of a slot in one block.
+    /// Elements of a slot in one head.
     stride: usize,
 }
 
-/// Keys and values: by block, `[slots, stride]`.
-pub enum KeysValues {
+/// Keys and values: by block and head, `[slots, stride]`, so that a head reads what lies together.
+pub(super) enum KeysValues {
     /// As they are.
     F32(Vec<Vec<f32>>),
     /// In half the memory.
@@ -35,11 +33,11 @@ struct Slots {
 }
 
 impl KvCache {
-    /// A cache without rows, for `n_layer` blocks that keep `stride` elements a token.
-    pub fn new(n_layer: usize, stride: usize, is_bf16: bool) -> Self {
+    /// A cache without rows, for so many heads in all blocks, which keep `stride` elements a token.
+    pub(super) fn new(num_heads: usize, stride: usize, is_bf16: bool) -> Self {
         let keys_values = match is_bf16 {
-            false => KeysValues::F32(vec![Vec::new(); n_layer]),
-            true => KeysValues::Bf16(vec![Vec::new(); n_layer]),
+            false => KeysValues::F32(vec![Vec::new(); num_heads]),
+            true => KeysValues::Bf16(vec![Vec::new(); num_heads]),
         };
         Self { rows: Vec::new(), slots: Slots::default(), keys_values, stride }
     }
@@ -50,19 +48,19 @@ impl KvCache {
     }
 
     /// The slots of a row, by position.
-    pub fn row(&self, row: usize) -> &[u32] {
+    pub(super) fn row(&self, row: usize) -> &[u32] {
         &self.rows[row]
     }
 
     /// Adds a row of `len` tokens, their keys and values to be written, behind the others.
-    pub fn add_row(&mut self, len: usize) {
+    pub(super) fn add_row(&mut self, len: usize) {
         let slots = (0..len).map(|_| self.slots.take()).collect();
         self.rows.push(slots);
         self.make_room();
     }
 
     /// Adds a token to every row, its keys and values to be written.
-    pub fn extend_rows(&mut self) {
+    pub(super) fn extend_rows(&mut self) {
         for row in &mut self.rows {
             row.push(self.slots.take());
         }
@@ -73,29 +71,38 @@ impl KvCache {
     ///
     /// # Panics
     /// If a parent is no row.
-    pub fn reorder(&mut self, parents: &[usize]) {
+    pub(super) fn reorder(&mut self, parents: &[usize]) {
         let rows: Vec<Vec<u32>> = parents.iter().map(|&parent| self.rows[parent].clone()).collect();
         rows.iter().for_each(|row| self.slots.add_uses(row));
         let dropped = std::mem::replace(&mut self.rows, rows);
         dropped.iter().for_each(|row| self.slots.drop_uses(row));
     }
 
+    /// Whether it was made for so many heads that keep `stride` elements a token.
+    pub(super) fn fits(&self, num_heads: usize, stride: usize) -> bool {
+        let own = match &self.keys_values {
+            KeysValues::F32(heads) => heads.len(),
+            KeysValues::Bf16(heads) => heads.len(),
+        };
+        (own, self.stride) == (num_heads, stride)
+    }
+
     /// Rows and the memory that their slots are in.
-    pub fn parts(&mut self) -> (&[Vec<u32>], &mut KeysValues) {
+    pub(super) fn parts(&mut self) -> (&[Vec<u32>], &mut KeysValues) {
         (&self.rows, &mut self.keys_values)
     }
 
     /// Makes the memory reach to every slot.
     fn make_room(&mut self) {
-        fn resize<T: Element>(blocks: &mut [Vec<T>], len: usize) {
-            for block in blocks.iter_mut().filter(|block| block.len() < len) {
-                block.resize(len, T::from_f32(0.0));
+        fn resize<T: Element>(heads: &mut [Vec<T>], len: usize) {
+            for head in heads.iter_mut().filter(|head| head.len() < len) {
+                head.resize(len, T::from_f32(0.0));
             }
         }
         let len = self.slots.uses.len() * self.stride;
         match &mut self.keys_values {
-            KeysValues::F32(blocks) => resize(blocks, len),
-            KeysValues::Bf16(blocks) => resize(blocks, len),
+            KeysValues::F32(heads) => resize(heads, len),
+            KeysValues::Bf16(heads) => resize(heads, len),
         }
     }
 }
@@ -132,32 +139,6 @@ impl Slots {
     }
 }
 
-/// Where in a slot a block's keys and values of each head lie, heads padded to whole lanes.
-#[derive(Debug, Clone, Copy)]
-pub struct SlotLayout {
-    /// N.
-    pub n_head: usize,
-    /// D, padded.
-    pub padded_dim: usize,
-}
-
-impl SlotLayout {
-    /// Elements of a slot: keys of all heads, then values of all heads.
-    pub fn stride(self) -> usize {
-        2 * self.width()
-    }
-
-    /// Elements of all heads.
-    pub fn width(self) -> usize {
-        self.n_head * self.padded_dim
-    }
-
-    /// Of a row's queries, keys or values: the part of one head.
-    pub fn head(self, head: usize) -> Range<usize> {
-        head * self.padded_dim..(head + 1) * self.padded_dim
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -184,9 +165,9 @@ mod tests {
     /// Writes `value` where the step would write a token's keys and values.
     fn write(cache: &mut KvCache, slot: u32, value: f32) {
         let stride = cache.stride;
-        let KeysValues::F32(blocks) = &mut cache.keys_values else { panic!("made for f32") };
-        for (layer_idx, block) in blocks.iter_mut().enumerate() {
-            block[slot as usize * stride..][..stride].fill(value + layer_idx as f32);
+        let KeysValues::F32(heads) = &mut cache.keys_values else { panic!("made for f32") };
+        for (head_idx, head) in heads.iter_mut().enumerate() {
+            head[slot as usize * stride..][..stride].fill(value + head_idx as f32);
         }
     }
 
@@ -230,13 +211,13 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(cache.num_rows(), copies.len());
-                let KeysValues::F32(blocks) = &cache.keys_values else { panic!("made for f32") };
+                let KeysValues::F32(heads) = &cache.keys_values else { panic!("made for f32") };
                 for (row, copy) in copies.iter().enumerate() {
                     prop_assert_eq!(cache.row(row).len(), copy.len());
                     for (&slot, &token) in cache.row(row).iter().zip(copy) {
-                        for (layer_idx, block) in blocks.iter().enumerate() {
-                            let found = &block[slot as usize * stride..][..stride];
-                            prop_assert_eq!(found, [token + layer_idx as f32; 3]);
+                        for (head_idx, head) in heads.iter().enumerate() {
+                            let found = &head[slot as usize * stride..][..stride];
+                            prop_assert_eq!(found, [token + head_idx as f32; 3]);
                         }
                     }
                 }

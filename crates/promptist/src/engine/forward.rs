@@ -19,6 +19,7 @@ use super::math::activate;
 use super::model::{Block, Linear, Model, Norm};
 use super::packed::{BLOCK, PackedMatrix};
 use super::pool::{Parts, Pool, Worker};
+use crate::gpt2::config::Gpt2Config;
 
 /// Rows of a step at most: longer prompts are read in several steps, so that scratch memory is
 /// bounded.
@@ -69,7 +70,7 @@ impl Scratch {
             tile: vec![0.0; TILE_ROWS * BLOCK],
             row: vec![0.0; config.n_embd],
             scores: vec![0.0; num_scores(config.n_positions)],
-            head: vec![0.0; model.slot_layout.padded_dim],
+            head: vec![0.0; model.padded_dim()],
         };
         Self {
             hidden: Vec::new(),
@@ -85,7 +86,7 @@ impl Scratch {
     fn resize(&mut self, model: &Model, rows: usize) {
         let (e, inner) = (model.config.n_embd, model.config.n_inner());
         self.hidden.resize(rows * e, 0.0);
-        self.queries.resize(rows * model.slot_layout.width(), 0.0);
+        self.queries.resize(rows * model.config.n_head * model.padded_dim(), 0.0);
         self.attended.resize(rows * e, 0.0);
         self.inner.resize(rows * inner, 0.0);
         self.inputs.resize(rows);
@@ -106,8 +107,8 @@ pub fn forward(
 ) {
     scratch.resize(model, rows.len());
     match keys_values {
-        KeysValues::F32(blocks) => run(model, pool, scratch, blocks, rows),
-        KeysValues::Bf16(blocks) => run(model, pool, scratch, blocks, rows),
+        KeysValues::F32(heads) => run(model, pool, scratch, heads, rows),
+        KeysValues::Bf16(heads) => run(model, pool, scratch, heads, rows),
     }
 }
 
@@ -127,7 +128,7 @@ fn run<T: Element>(
         inner: Parts::new(&mut scratch.inner),
         inputs: &scratch.inputs,
         inner_inputs: &scratch.inner_inputs,
-        keys_values: keys_values.iter_mut().map(|block| Parts::new(block)).collect(),
+        keys_values: keys_values.iter_mut().map(|head| Parts::new(head)).collect(),
     };
     let threads = &scratch.threads;
     pool.run(&|worker| {
@@ -146,14 +147,15 @@ struct Step<'a, T> {
     inner: Parts<'a, f32>,
     inputs: &'a Activations,
     inner_inputs: &'a Activations,
-    /// By block: `[slots, stride]`.
+    /// By block and head: `[slots, 2 D]`, D padded.
     keys_values: Vec<Parts<'a, T>>,
 }
 
 impl<T: Element> Step<'_, T> {
     fn run(&self, worker: &Worker<'_>, thread: &mut ThreadScratch) {
         self.embed(worker);
-        for (block, keys_values) in self.model.h.iter().zip(&self.keys_values) {
+        let n = self.model.config.n_head;
+        for (block, keys_values) in self.model.h.iter().zip(self.keys_values.chunks(n)) {
             worker.barrier();
             self.norm(worker, thread, &block.ln_1);
             worker.barrier();
@@ -211,30 +213,29 @@ impl<T: Element> Step<'_, T> {
         worker: &Worker<'_>,
         thread: &mut ThreadScratch,
         block: &Block,
-        keys_values: &Parts<'_, T>,
+        keys_values: &[Parts<'_, T>],
     ) {
-        let (e, head_dim) = (self.model.config.n_embd, self.model.config.head_dim());
-        let layout = self.model.slot_layout;
+        let Gpt2Config { n_embd: e, n_head: n, .. } = self.model.config;
+        let (d, padded) = (self.model.config.head_dim(), self.model.padded_dim());
         self.product(worker, &mut thread.tile, self.inputs, &block.c_attn, |rows, columns, tile| {
             let mut column = columns.start;
             // The block's columns, cut where the next head begins.
             while column < columns.end {
-                let (part, head, dim) = (column / e, column % e / head_dim, column % head_dim);
-                let len = (head_dim - dim).min(columns.end - column);
-                let place = layout.head(head).start + dim;
+                let (part, head, dim) = (column / e, column % e / d, column % d);
+                let len = (d - dim).min(columns.end - column);
                 for (row_idx, values) in rows.clone().zip(tile.as_chunks::<BLOCK>().0) {
                     let values = &values[column - columns.start..][..len];
                     if part == 0 {
-                        let start = row_idx * layout.width() + place;
+                        let start = (row_idx * n + head) * padded + dim;
                         // SAFETY: the columns are claimed.
                         let queries = unsafe { self.queries.part_mut(start..start + len) };
                         for (query, value) in queries.iter_mut().zip(values) {
                             *query = value * block.attention_scale;
                         }
                     } else {
-                        let start = self.slot(row_idx) * layout.stride() + (part - 1) * layout.width() + place;
+                        let start = (self.slot(row_idx) * 2 + part - 1) * padded + dim;
                         // SAFETY: the columns are claimed, and no two rows write to one slot.
-                        let stored = unsafe { keys_values.part_mut(start..start + len) };
+                        let stored = unsafe { keys_values[head].part_mut(start..start + len) };
                         for (stored, &value) in stored.iter_mut().zip(values) {
                             *stored = T::from_f32(value);
                         }
@@ -246,25 +247,16 @@ impl<T: Element> Step<'_, T> {
     }
 
     /// `attended = softmax(queries · keys) · values`.
-    fn attention(&self, worker: &Worker<'_>, thread: &mut ThreadScratch, keys_values: &Parts<'_, T>) {
+    fn attention(&self, worker: &Worker<'_>, thread: &mut ThreadScratch, keys_values: &[Parts<'_, T>]) {
         let (n, d) = (self.model.config.n_head, self.model.config.head_dim());
-        let layout = self.model.slot_layout;
-        // SAFETY: keys and values are only read in this phase.
-        let keys_values = unsafe { keys_values.all() };
-        // All rows of one head after each other: what they share of the cache stays in L1.
         let num_rows = self.rows.len();
+        // All rows of one head after each other: what they share of the cache stays in L1.
         for_each(worker, n * num_rows, |item| {
             let (head, row_idx) = (item / num_rows, item % num_rows);
-            let query = layout.head(row_idx * n + head);
-            let attention = Attention {
-                // SAFETY: queries are only read in this phase.
-                query: unsafe { self.queries.part(query) },
-                keys_values,
-                stride: layout.stride(),
-                key_start: layout.head(head).start,
-                value_start: layout.width() + layout.head(head).start,
-                slots: self.rows[row_idx].slots,
-            };
+            let query = row_range(row_idx * n + head, self.model.padded_dim());
+            // SAFETY: queries, keys and values are only read in this phase.
+            let (query, keys_values) = unsafe { (self.queries.part(query), keys_values[head].all()) };
+            let attention = Attention { query, keys_values, slots: self.rows[row_idx].slots };
             attend(self.model.isa, &attention, &mut thread.scores, &mut thread.head);
             // SAFETY: the head of the row is claimed.
             let attended = unsafe { self.attended.part_mut(row_range(row_idx * n + head, d)) };

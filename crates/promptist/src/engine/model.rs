@@ -4,7 +4,6 @@
 use half::f16;
 use rayon::prelude::*;
 
-use super::cache::SlotLayout;
 use super::isa::Isa;
 use super::layer_norm::LayerNorm;
 use super::math::LANES;
@@ -18,7 +17,6 @@ pub struct Model {
     pub config: Gpt2Config,
     pub precision: Precision,
     pub isa: Isa,
-    pub slot_layout: SlotLayout,
     pub wte: Embedding,
     /// `[n_positions, E]`.
     pub wpe: Vec<f32>,
@@ -84,10 +82,6 @@ impl Model {
         Ok(Self {
             precision,
             isa,
-            slot_layout: SlotLayout {
-                n_head: config.n_head,
-                padded_dim: config.head_dim().next_multiple_of(LANES),
-            },
             wte,
             wpe: read("wpe.weight", &[config.n_positions, config.n_embd])?,
             h: h?,
@@ -99,6 +93,11 @@ impl Model {
 }
 
 impl Model {
+    /// D, padded with zeros to whole lanes: what a head's query, key and value take.
+    pub fn padded_dim(&self) -> usize {
+        self.config.head_dim().next_multiple_of(LANES)
+    }
+
     /// Bytes of packed weights: all are read once a step.
     pub fn bytes(&self) -> usize {
         let block = |block: &Block| {

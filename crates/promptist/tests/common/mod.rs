@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use promptist::decoding::{Answers, LanguageModel, Queries};
 use promptist::gpt2::Gpt2;
 use safetensors::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
@@ -79,6 +80,18 @@ pub fn whole_sequence_logits(model: &Gpt2, token_ids: &[u32]) -> Vec<Vec<f32>> {
     let logits = model.head(hidden.squeeze_dim::<2>(0));
     let values = floats(logits);
     values.chunks(model.config().vocab_size).map(<[f32]>::to_vec).collect()
+}
+
+/// Appends tokens to rows of a cache and returns the logits that follow each: `[rows, V]`.
+pub fn append_all<M: LanguageModel>(
+    model: &M,
+    cache: &mut M::Cache,
+    token_ids: &[impl AsRef<[u32]>],
+) -> promptist::Result<Vec<Vec<f32>>> {
+    let token_ids: Vec<&[u32]> = token_ids.iter().map(AsRef::as_ref).collect();
+    let mut answers = Answers::default();
+    model.append(cache, &token_ids, &Queries::all(token_ids.len()), &mut answers)?;
+    Ok((0..answers.len()).map(|row| answers.row(row).logits.to_vec()).collect())
 }
 
 /// A tensor's values, row-major.

@@ -31,6 +31,7 @@ impl AlignedWords {
         let offset = storage.as_ptr().align_offset(LINE * size_of::<u32>()).min(LINE);
         // SAFETY: `offset` is at most LINE, and the vector holds LINE words more than `len`.
         let start = unsafe { storage.as_mut_ptr().add(offset) };
+        ask_for_huge_pages(&mut storage);
         Self { _storage: storage, start, len }
     }
 
@@ -41,14 +42,8 @@ impl AlignedWords {
     #[inline]
     pub(in crate::engine) fn slice(&self, range: Range<usize>) -> &[u32] {
         assert!(range.start <= range.end && range.end <= self.len, "words {range:?} of {}", self.len);
-        // SAFETY: in bounds, initialised, and not written while borrowed: by the borrow checker for `all_mut`, by
-        // the contract of `shared_mut` for that.
+        // SAFETY: in bounds, initialised, and not written while borrowed, by the contract of `shared_mut`.
         unsafe { std::slice::from_raw_parts(self.start.add(range.start), range.len()) }
-    }
-
-    pub(in crate::engine) fn all_mut(&mut self) -> &mut [u32] {
-        // SAFETY: the whole buffer, initialised, borrowed exclusively.
-        unsafe { std::slice::from_raw_parts_mut(self.start, self.len) }
     }
 
     /// A range to write through a shared reference.
@@ -64,15 +59,32 @@ impl AlignedWords {
     }
 }
 
+/// Asks for huge pages for what is large enough, before it is first touched. Nothing depends on the answer.
+#[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
+fn ask_for_huge_pages(storage: &mut [u32]) {
+    #[cfg(all(target_os = "linux", not(miri)))]
+    {
+        const PAGE: usize = 4096;
+        const HUGE_PAGE: usize = 2 << 20;
+        let start = storage.as_mut_ptr().cast::<u8>();
+        let offset = start.align_offset(PAGE);
+        let bytes = size_of_val(storage).saturating_sub(offset) / PAGE * PAGE;
+        if bytes >= 2 * HUGE_PAGE {
+            // SAFETY: whole pages within the vector; the advice changes nothing that a program can see.
+            unsafe { libc::madvise(start.add(offset).cast(), bytes, libc::MADV_HUGEPAGE) };
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn starts_on_a_cache_line_and_is_zero() {
-        for len in [0, 1, 15, 16, 1000] {
-            let mut words = AlignedWords::zeroed(len);
-            assert_eq!(words.all_mut().as_ptr().align_offset(64), 0);
+        for len in [0, 1, 15, 16, 1000, if cfg!(miri) { 17 } else { 2_000_000 }] {
+            let words = AlignedWords::zeroed(len);
+            assert_eq!(words.slice(0..len).as_ptr().align_offset(64), 0);
             assert_eq!(words.slice(0..len), vec![0; len]);
         }
     }

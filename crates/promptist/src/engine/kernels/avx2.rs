@@ -1,7 +1,7 @@
-//! AVX2 with FMA: register tiles of up to 4 rows x 24 columns (16 for int8 without VNNI), as 16 registers allow.
+//! AVX2 with FMA: register tiles of 1 row x 48 columns, 2 x 24, or 3 and 4 x 16, so that sums hide the latency of their
+//! instructions and what they need fits 16 registers: 4 x 24 just would, but the compiler spills a sum.
 //!
-//! A block is passed over once for each part of its columns; it comes from memory for the first and from the L2 cache for
-//! the others. int8 widens to 16 bits and uses `vpmaddwd`, because `vpmaddubsw` saturates; where the CPU has AVX-VNNI, it
+//! A block is passed over once for each part of its columns. int8 widens to 16 bits and uses `vpmaddwd`, because `vpmaddubsw` saturates; where the CPU has AVX-VNNI, it
 //! is `vpdpbusd`. Either way the integers are exact.
 
 use std::arch::x86_64::*;
@@ -14,6 +14,8 @@ use crate::engine::precision::Precision;
 
 /// Lanes of a register.
 const LANES: usize = 8;
+/// How far ahead of the weights in use memory is asked for, in bytes.
+const AHEAD: usize = 8192;
 
 /// All rows of `tile`, from row `first` of the activations on.
 #[target_feature(enable = "avx2,fma")]
@@ -49,27 +51,28 @@ pub(super) fn prepare(precision: Precision, values: &[f32], words: &mut [u32]) -
     super::prepare_portable(precision, values, words)
 }
 
-/// `N` registers of a row of words, from a column on.
+/// The words of a tile's columns, from `column` on; asks for those [`AHEAD`], which never faults, whatever the address.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load<const N: usize>(words: &[u32; BLOCK], column: usize) -> [__m256i; N] {
-    let part = &words[column..column + N * LANES];
+fn load<const WIDE: usize>(words: &[u32; BLOCK], column: usize) -> [__m256i; WIDE] {
+    let part = &words[column..column + WIDE * LANES];
+    _mm_prefetch::<_MM_HINT_T0>(part.as_ptr().cast::<i8>().wrapping_add(AHEAD));
     // SAFETY: `part` holds 8 words for each register.
     array::from_fn(|j| unsafe { _mm256_loadu_si256(part.as_ptr().add(j * LANES).cast()) })
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load_f32<const N: usize>(words: &[f32; BLOCK], column: usize) -> [__m256; N] {
-    let part = &words[column..column + N * LANES];
+fn load_f32<const WIDE: usize>(words: &[f32; BLOCK], column: usize) -> [__m256; WIDE] {
+    let part = &words[column..column + WIDE * LANES];
     // SAFETY: `part` holds 8 numbers for each register.
     array::from_fn(|j| unsafe { _mm256_loadu_ps(part.as_ptr().add(j * LANES)) })
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn store<const N: usize>(values: [__m256; N], words: &mut [f32; BLOCK], column: usize) {
-    let part = &mut words[column..column + N * LANES];
+fn store<const WIDE: usize>(values: [__m256; WIDE], words: &mut [f32; BLOCK], column: usize) {
+    let part = &mut words[column..column + WIDE * LANES];
     for (j, value) in values.into_iter().enumerate() {
         // SAFETY: `part` holds 8 numbers for each register.
         unsafe { _mm256_storeu_ps(part.as_mut_ptr().add(j * LANES), value) };
@@ -87,7 +90,16 @@ fn row_data<'a, const R: usize>(job: Job<'a>, first: usize) -> [&'a [u32]; R] {
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn f32_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK]; R]) {
-    const WIDE: usize = 3;
+    match R {
+        1 => f32_tile::<R, 6>(job, first, tile),
+        2 => f32_tile::<R, 3>(job, first, tile),
+        _ => f32_tile::<R, 2>(job, first, tile),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn f32_tile<const R: usize, const WIDE: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK]; R]) {
     let rows = row_data::<R>(job, first);
     for column in (0..BLOCK).step_by(WIDE * LANES) {
         let mut sum = [[_mm256_setzero_ps(); WIDE]; R];
@@ -110,7 +122,16 @@ fn f32_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK]
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn bf16_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK]; R]) {
-    const WIDE: usize = 3;
+    match R {
+        1 => bf16_tile::<R, 6>(job, first, tile),
+        2 => bf16_tile::<R, 3>(job, first, tile),
+        _ => bf16_tile::<R, 2>(job, first, tile),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn bf16_tile<const R: usize, const WIDE: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK]; R]) {
     let rows = row_data::<R>(job, first);
     let high = _mm256_set1_epi32(0xffff_0000_u32 as i32);
     for column in (0..BLOCK).step_by(WIDE * LANES) {
@@ -121,7 +142,8 @@ fn bf16_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK
             let even = w.map(|w| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(w)));
             for r in 0..R {
                 // SAFETY: `row_data` checked the lengths.
-                let x = _mm256_set1_ps(f32::from_bits(unsafe { *rows[r].get_unchecked(k) } << 16));
+                let x = _mm256_set1_epi32(unsafe { *rows[r].get_unchecked(k) } as i32);
+                let x = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(x));
                 for j in 0..WIDE {
                     sum[r][j] = _mm256_fmadd_ps(x, even[j], sum[r][j]);
                 }
@@ -129,7 +151,8 @@ fn bf16_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK
             let odd = w.map(|w| _mm256_castsi256_ps(_mm256_and_si256(w, high)));
             for r in 0..R {
                 // SAFETY: as above.
-                let x = _mm256_set1_ps(f32::from_bits(unsafe { *rows[r].get_unchecked(k) } & 0xffff_0000));
+                let x = _mm256_set1_epi32(unsafe { *rows[r].get_unchecked(k) } as i32);
+                let x = _mm256_castsi256_ps(_mm256_and_si256(x, high));
                 for j in 0..WIDE {
                     sum[r][j] = _mm256_fmadd_ps(x, odd[j], sum[r][j]);
                 }
@@ -225,7 +248,16 @@ fn int8_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK
 #[inline]
 #[target_feature(enable = "avx2,fma,avxvnni")]
 fn vnni_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK]; R]) {
-    const WIDE: usize = 3;
+    match R {
+        1 => vnni_tile::<R, 6>(job, first, tile),
+        2 => vnni_tile::<R, 3>(job, first, tile),
+        _ => vnni_tile::<R, 2>(job, first, tile),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,avxvnni")]
+fn vnni_tile<const R: usize, const WIDE: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK]; R]) {
     let rows = row_data::<R>(job, first);
     *tile = [[0.0; BLOCK]; R];
     for (group, (weights, sums)) in job.block.weights.chunks(QUADS).zip(job.block.sums).enumerate() {

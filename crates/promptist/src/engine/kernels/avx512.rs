@@ -13,8 +13,9 @@ use crate::engine::precision::Precision;
 
 /// Registers across a block.
 const WIDE: usize = BLOCK / 16;
-/// How far ahead of the weights in use memory is asked for, in bytes.
-const AHEAD: usize = 2048;
+/// How far ahead of the weights in use memory is asked for, in bytes. With 8 rows, int8, one core read 70 % of what it can
+/// at 2048, 85 % at 4096 and 94 % at 8192.
+const AHEAD: usize = 8192;
 
 /// All rows of `tile`, from row `first` of the activations on.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma")]
@@ -138,7 +139,8 @@ fn widened_bf16_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f3
         let even = w.map(|w| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(w)));
         for r in 0..R {
             // SAFETY: `row_data` checked the lengths.
-            let x = _mm512_set1_ps(f32::from_bits(unsafe { *rows[r].get_unchecked(k) } << 16));
+            let x = _mm512_set1_epi32(unsafe { *rows[r].get_unchecked(k) } as i32);
+            let x = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(x));
             for j in 0..WIDE {
                 sum[r][j] = _mm512_fmadd_ps(x, even[j], sum[r][j]);
             }
@@ -146,7 +148,8 @@ fn widened_bf16_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f3
         let odd = w.map(|w| _mm512_castsi512_ps(_mm512_and_si512(w, high)));
         for r in 0..R {
             // SAFETY: as above.
-            let x = _mm512_set1_ps(f32::from_bits(unsafe { *rows[r].get_unchecked(k) } & 0xffff_0000));
+            let x = _mm512_set1_epi32(unsafe { *rows[r].get_unchecked(k) } as i32);
+            let x = _mm512_castsi512_ps(_mm512_and_si512(x, high));
             for j in 0..WIDE {
                 sum[r][j] = _mm512_fmadd_ps(x, odd[j], sum[r][j]);
             }

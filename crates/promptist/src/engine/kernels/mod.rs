@@ -9,7 +9,8 @@
 //! thread:
 //! - f32: fused multiply-adds over k in rising order, one accumulator. The same bits on AVX2, AVX-512 and NEON; the
 //!   portable kernel rounds twice where the target has no fused multiply-add.
-//! - bf16: with `vdpbf16ps`, pairs of channels in rising order; elsewhere as f32, on the rounded numbers.
+//! - bf16: with `vdpbf16ps`, pairs of channels in rising order, subnormals taken for zero; elsewhere as f32, on the
+//!   rounded numbers, to the same bits on AVX2, NEON and an AVX-512 without that instruction.
 //! - int8: exact integers within a group; then, in f32 with one rounding for each operation, groups are scaled and added
 //!   in rising order, and at last scaled for the column. The same bits on every instruction set.
 //!
@@ -145,6 +146,7 @@ fn prepare_portable(precision: Precision, values: &[f32], words: &mut [u32]) -> 
 
 /// Cuts a tile into register tiles: `$kernel::<R>(job, first_row, rows)` for as many full ones of `$max` rows as there
 /// are, then one of the rest.
+#[allow(unused_macros)] // where only the portable kernel is compiled
 macro_rules! for_register_tiles {
     ($kernel:ident, $max:literal, [$($rest:literal),*], $job:expr, $first:expr, $tile:expr) => {{
         let (full, rest) = $tile.as_chunks_mut::<$max>();
@@ -161,4 +163,5 @@ macro_rules! for_register_tiles {
         }
     }};
 }
+#[allow(unused_imports)]
 use for_register_tiles;
