@@ -29,15 +29,14 @@ pub fn measure(
     let exact = adapt(reference, user_inputs, "adapt in f32", progress, stop)?;
     let mut answers = Vec::new();
     for adapted in exact.iter().flatten() {
-        let prompt = reference.prompt(&adapted.user_input)?;
-        let from = prompt.len();
-        answers.extend(
-            adapted.outputs.iter().take(1).map(|output| ([prompt, output.token_ids.clone()].concat(), from)),
-        );
+        if let Some(output) = adapted.outputs.first() {
+            let prompt = reference.prompt(&adapted.user_input)?;
+            answers.push((prompt.len(), [prompt, output.token_ids.clone()].concat()));
+        }
     }
     let forced: Vec<ForcedText> = answers
         .iter()
-        .map(|(token_ids, from)| ForcedText { token_ids, from: *from })
+        .map(|(from, token_ids)| ForcedText { token_ids, from: *from })
         .filter(|text| text.from < text.token_ids.len())
         .collect();
     if forced.is_empty() {
