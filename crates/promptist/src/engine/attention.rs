@@ -157,12 +157,7 @@ mod tests {
         (0..count).map(|_| next()).collect()
     }
 
-    fn attend_to<T: Element>(
-        isa: Isa,
-        query: &[f32],
-        keys_values: &[f32],
-        slots: &[u32],
-    ) -> Vec<f32> {
+    fn attend_to<T: Element>(isa: Isa, query: &[f32], keys_values: &[f32], slots: &[u32]) -> Vec<f32> {
         let keys_values: Vec<T> = keys_values.iter().map(|&x| T::from_f32(x)).collect();
         let head = Attention { query, keys_values: &keys_values, slots };
         let (mut scores, mut output) = (vec![0.0; num_scores(slots.len())], vec![0.0; query.len()]);

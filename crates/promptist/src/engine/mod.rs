@@ -108,16 +108,18 @@ impl Engine {
         parameters: &[NamedParameter],
         options: EngineOptions,
     ) -> Result<Self> {
-        Self::read(config, options, |name: &str, shape: &[usize]| {
-            let len = shape.iter().product::<usize>();
-            let fits = |(own_name, own_shape, values): &&NamedParameter| {
-                own_name == name && own_shape == shape && values.len() == len
-            };
-            match parameters.iter().find(fits) {
-                Some((_, _, values)) => Ok(values.clone()),
-                None => Err(Error::Shape(format!("`{name}`: no parameter of shape {shape:?}"))),
-            }
-        })
+        Self::read(config, options, parameter_reader(parameters))
+    }
+
+    /// Takes other weights of the same shape, as a policy that has been trained on: threads and scratch
+    /// memory stay.
+    ///
+    /// # Errors
+    /// As [`from_parameters`](Self::from_parameters); the old weights stay then.
+    pub fn reload(&mut self, parameters: &[NamedParameter]) -> Result<()> {
+        let Model { config, precision, isa, .. } = &self.model;
+        self.model = Model::read(config, *precision, *isa, &parameter_reader(parameters))?;
+        Ok(())
     }
 
     fn read(config: &Gpt2Config, options: EngineOptions, read: impl model::Read) -> Result<Self> {
@@ -216,6 +218,19 @@ impl Engine {
     }
 }
 
+fn parameter_reader(parameters: &[NamedParameter]) -> impl model::Read {
+    |name: &str, shape: &[usize]| {
+        let len = shape.iter().product::<usize>();
+        let fits = |(own_name, own_shape, values): &&NamedParameter| {
+            own_name == name && own_shape == shape && values.len() == len
+        };
+        match parameters.iter().find(fits) {
+            Some((_, _, values)) => Ok(values.clone()),
+            None => Err(Error::Shape(format!("`{name}`: no parameter of shape {shape:?}"))),
+        }
+    }
+}
+
 impl Machine {
     /// Runs the tokens that were last added to the rows of the cache, `token_ids[i]` to row i, and
     /// leaves the residual streams of those that `is_asked`, a flag for each token, in `last`.
@@ -227,7 +242,9 @@ impl Machine {
             .zip(token_ids)
             .flat_map(|(slots, token_ids)| {
                 let past = slots.len() - token_ids.len();
-                (past + 1..).zip(*token_ids).map(|(len, &token_id)| RowInput { token_id, slots: &slots[..len] })
+                (past + 1..)
+                    .zip(*token_ids)
+                    .map(|(len, &token_id)| RowInput { token_id, slots: &slots[..len] })
             })
             .collect();
         self.last.clear();
