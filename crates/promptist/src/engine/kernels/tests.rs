@@ -359,7 +359,7 @@ fn zeros_and_huge_numbers() {
 fn no_inputs_and_no_columns() {
     for (precision, isa) in Precision::ALL.into_iter().flat_map(|p| available().map(move |isa| (p, isa))) {
         assert_eq!(Case::new(2, 0, 3, 1).pack(precision, isa).num_blocks(), 1);
-        assert_eq!(Case::new(2, 3, 0, 1).product(precision, isa, 1), []);
+        assert!(Case::new(2, 3, 0, 1).product(precision, isa, 1).is_empty());
         let mut activations = Activations::new(precision, 0, isa);
         activations.resize(2);
         let mut tile = [f32::NAN; 2 * BLOCK];
