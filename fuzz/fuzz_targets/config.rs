@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
+use promptist::config_file::ConfigFile;
 use promptist::decoding::RawDecodingSettings;
 use promptist::gpt2::Gpt2Config;
 use promptist::train::config::SftConfig;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use promptist::atomic::write_atomic;
+use promptist::config_file::ConfigFile;
 use promptist::eval::config::EvalConfig;
 use promptist::eval::markdown;
 use promptist::eval::run::{Evaluation, Findings};

@@ -1,11 +1,14 @@
 //! `promptist train`: runs that checkpoint, resume and can be looked at.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
+use promptist::atomic::write_atomic;
+use promptist::config_file::ConfigFile;
 use promptist::model_source::ModelFiles;
 use promptist::train::config::SftConfig;
+use promptist::train::report;
 use promptist::train::sft::{self, RunContext};
 
 use crate::models::{self, DeviceChoice};
@@ -31,6 +34,28 @@ Examples:
 Ctrl-C finishes the step, saves and exits with 130; --resume goes on from there, to the same
 weights as if nothing had happened.")]
     Sft(SftArgs),
+    /// What a run looks like: one HTML page with its curves.
+    #[command(after_help = "\
+Examples:
+  promptist train report runs/sft
+  promptist train report runs/language-model runs/prompter --output report.html --curve curve.svg
+
+Several runs are stages of one training: their steps are laid end to end. A run that still goes on
+can be looked at.")]
+    Report(ReportArgs),
+}
+
+#[derive(clap::Args)]
+struct ReportArgs {
+    /// Run folders, first stage first.
+    #[arg(value_name = "RUN", required = true)]
+    runs: Vec<PathBuf>,
+    /// The page; report.html in the last run if absent.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The loss curve alone, as SVG.
+    #[arg(long, value_name = "FILE")]
+    curve: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -52,7 +77,21 @@ struct SftArgs {
 pub fn run(args: Args) -> Result<()> {
     match args.command {
         Command::Sft(args) => run_sft(args),
+        Command::Report(args) => run_report(args),
     }
+}
+
+fn run_report(args: ReportArgs) -> Result<()> {
+    let runs: Vec<&Path> = args.runs.iter().map(PathBuf::as_path).collect();
+    let report = report::render(&runs)?;
+    let last = runs.last().copied().unwrap_or(Path::new("."));
+    let output = args.output.unwrap_or_else(|| last.join("report.html"));
+    write_atomic(&output, |file| file.write_all(report.html.as_bytes()))?;
+    if let Some(curve) = args.curve {
+        write_atomic(curve, |file| file.write_all(report.loss_curve.as_bytes()))?;
+    }
+    println!("{}", output.display());
+    Ok(())
 }
 
 fn run_sft(args: SftArgs) -> Result<()> {

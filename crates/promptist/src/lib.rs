@@ -4,6 +4,7 @@
 
 pub mod atomic;
 pub mod checksums;
+pub mod config_file;
 pub mod data;
 pub mod decoding;
 pub mod engine;
@@ -15,6 +16,7 @@ pub mod mini;
 pub mod model_folder;
 pub mod model_source;
 pub mod output_filter;
+pub mod plot;
 pub mod progress;
 pub mod prompter;
 pub mod template;

@@ -13,6 +13,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use burn::tensor::Device;
+use promptist::config_file::ConfigFile;
 use promptist::progress::{NoProgress, Progress};
 use promptist::train::config::SftConfig;
 use promptist::train::sft::{self, RunContext};

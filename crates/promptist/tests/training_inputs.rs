@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
+use promptist::config_file::ConfigFile;
 use promptist::gpt2::{Gpt2, Gpt2Config, folder};
 use promptist::progress::NoProgress;
 use promptist::train::config::SftConfig;

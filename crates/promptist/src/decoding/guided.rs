@@ -22,7 +22,7 @@ use crate::error::Result;
 /// Share of the likeliest token's probability below which a token is implausible: alpha of Li et al.
 const PLAUSIBLE: f32 = 0.1;
 
-/// A language model under guidance. Twice the work of the model alone.
+/// A language model under guidance: two rows of the model for each of its own, and all their logits.
 pub struct Guided<'a, M> {
     /// The model.
     pub model: &'a M,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config_file::ConfigFile;
 use crate::decoding::RawDecodingSettings;
 use crate::error::{Error, Result};
 
@@ -104,33 +105,6 @@ pub struct LikelihoodConfig {
 }
 
 impl EvalConfig {
-    /// Reads and checks a config file.
-    ///
-    /// # Errors
-    /// [`Error::Io`], [`Error::File`] naming the key, the line and the rule.
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-        Self::from_toml(&text).map_err(|e| Error::file(path, e.to_string()))
-    }
-
-    /// Parses and checks the text of a config file.
-    ///
-    /// # Errors
-    /// [`Error::Config`] naming the key and the rule.
-    pub fn from_toml(text: &str) -> Result<Self> {
-        let config: Self = toml::from_str(text).map_err(|e| Error::config("config", e.to_string()))?;
-        config.check()?;
-        Ok(config)
-    }
-
-    /// The config as TOML, every default written out.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if a value has no TOML form.
-    pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(self).map_err(|e| Error::config("config", e.to_string()))
-    }
-
     /// The config with `folder` in the place of `../shared/data`.
     pub fn with_data_folder(mut self, folder: &Path) -> Self {
         let mut paths: Vec<&mut PathBuf> = self.sets.iter_mut().map(|set| &mut set.path).collect();
@@ -149,7 +123,9 @@ impl EvalConfig {
         }
         self
     }
+}
 
+impl ConfigFile for EvalConfig {
     fn check(&self) -> Result<()> {
         let rule = |key: &str, holds: bool, reason: &str| match holds {
             true => Ok(()),

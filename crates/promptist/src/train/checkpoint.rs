@@ -7,20 +7,18 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::atomic::{sync_folder, write_atomic};
+use crate::checksums;
 use crate::error::{Error, Result};
 use crate::gpt2::{Gpt2, folder, values};
 use crate::train::adamw::AdamW;
-use crate::weights::{TensorInfo, Weights, f32_to_bytes, hex, write_safetensors};
+use crate::weights::{TensorInfo, Weights, f32_to_bytes, write_safetensors};
 
-const SUMS: &str = "SHA256SUMS";
 const STATE: &str = "state.json";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const LATEST: &str = "latest";
@@ -94,7 +92,8 @@ impl Checkpoints {
                 let json = serde_json::to_vec_pretty(state).map_err(|e| Error::file(STATE, e.to_string()))?;
                 write_atomic(temporary.join(STATE), |file| file.write_all(&json))
             })
-            .and_then(|()| write_sums(&temporary));
+            .and_then(|()| checksums::write_sums(&temporary))
+            .and_then(|()| sync_folder(&temporary).map_err(Error::io(&temporary)));
         if let Err(error) = written {
             // The disk may be full: give its space back before anything else is tried.
             let _ = fs::remove_dir_all(&temporary);
@@ -133,7 +132,7 @@ impl Checkpoints {
         let Some(step) = step else { return Ok(None) };
 
         let path = self.path(step);
-        check_sums(&path)?;
+        checksums::verify(&path)?;
         let state_path = path.join(STATE);
         let text = fs::read_to_string(&state_path).map_err(Error::io(&state_path))?;
         let state: TrainState =
@@ -212,67 +211,4 @@ fn load_optimizer(path: &Path, model: &Gpt2, step: u64) -> Result<AdamW> {
         optimizer.moments.insert(name, moments);
     }
     Ok(optimizer)
-}
-
-/// Writes the sums of every file in `folder`, in the format of `sha256sum`, and flushes the folder.
-fn write_sums(folder: &Path) -> Result<()> {
-    let mut sums = String::new();
-    for name in file_names(folder)? {
-        sums += &format!("{}  {name}\n", sha256(&folder.join(&name))?);
-    }
-    write_atomic(folder.join(SUMS), |file| file.write_all(sums.as_bytes()))?;
-    sync_folder(folder).map_err(Error::io(folder))
-}
-
-/// Everything in `folder` but the sums, sorted.
-fn file_names(folder: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
-        names.push(entry.map_err(Error::io(folder))?.file_name().to_string_lossy().into_owned());
-    }
-    names.retain(|name| name != SUMS);
-    names.sort();
-    Ok(names)
-}
-
-/// Checks that every sum has its file, every file its sum, and that they agree.
-fn check_sums(folder: &Path) -> Result<()> {
-    let path = folder.join(SUMS);
-    let sums = fs::read_to_string(&path).map_err(Error::io(&path))?;
-    let mut summed = Vec::new();
-    for line in sums.lines() {
-        let Some((expected, name)) = line.split_once("  ") else {
-            return Err(Error::file(&path, format!("malformed line {line:?}")));
-        };
-        let file = folder.join(name);
-        let found = sha256(&file)?;
-        if found != expected {
-            return Err(Error::file(&file, format!("expected SHA-256 {expected}, found {found}")));
-        }
-        summed.push(name);
-    }
-    match file_names(folder)?.iter().find(|name| !summed.contains(&name.as_str())) {
-        Some(name) => Err(Error::file(folder.join(name), format!("has no SHA-256 sum in {SUMS}"))),
-        None => Ok(()),
-    }
-}
-
-fn sha256(path: &Path) -> Result<String> {
-    let mut file = fs::File::open(path).map_err(Error::io(path))?;
-    let mut hasher = Sha256::new();
-    std::io::copy(&mut file, &mut HashWriter(&mut hasher)).map_err(Error::io(path))?;
-    Ok(hex(&hasher.finalize()))
-}
-
-struct HashWriter<'a>(&'a mut Sha256);
-
-impl Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

@@ -1,10 +1,11 @@
 //! `configs/sft.toml`: what a supervised run is told. Every default is the paper's where the paper
 //! says something (facts from its appendix, Table 6), ours where it does not; each field says which.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config_file::ConfigFile;
 use crate::error::{Error, Result};
 use crate::gpt2::Gpt2Config;
 use crate::template::Keep;
@@ -145,34 +146,7 @@ fn max_length() -> usize {
     512
 }
 
-impl SftConfig {
-    /// Reads and checks a config file. Paths in it are relative to the working directory.
-    ///
-    /// # Errors
-    /// [`Error::Io`], [`Error::File`] naming the key, the line and the rule.
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-        Self::from_toml(&text).map_err(|e| Error::file(path, e.to_string()))
-    }
-
-    /// Parses and checks the text of a config file.
-    ///
-    /// # Errors
-    /// [`Error::Config`] naming the key and the rule.
-    pub fn from_toml(text: &str) -> Result<Self> {
-        let config: Self = toml::from_str(text).map_err(|e| Error::config("config", e.to_string()))?;
-        config.check()?;
-        Ok(config)
-    }
-
-    /// The config as TOML, every default written out.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if a value has no TOML form.
-    pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(self).map_err(|e| Error::config("config", e.to_string()))
-    }
-
+impl ConfigFile for SftConfig {
     fn check(&self) -> Result<()> {
         match (&self.model, &self.scratch) {
             (None, None) => return Err(Error::config("model", "give `model` or `[scratch]`")),

@@ -2,7 +2,8 @@
 //!
 //! [`sft::train`] is the loop. Beside it, one thing a file: what it is told ([`config`]), what it
 //! learns from and in which order ([`examples`]), loss and gradients ([`loss`], [`gradients`]), the
-//! update ([`adamw`], [`lr_schedule`]), and what is kept ([`checkpoint`], [`metrics`]).
+//! update ([`adamw`], [`lr_schedule`]), what is kept ([`checkpoint`], [`metrics`]), and what people
+//! look at ([`report`]).
 
 pub mod adamw;
 pub mod checkpoint;
@@ -12,5 +13,6 @@ pub mod gradients;
 pub mod loss;
 pub mod lr_schedule;
 pub mod metrics;
+pub mod report;
 pub mod sft;
 pub mod tensorboard;

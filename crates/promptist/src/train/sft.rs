@@ -14,6 +14,7 @@ use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 
 use crate::atomic::write_atomic;
+use crate::config_file::ConfigFile;
 use crate::data::lines;
 use crate::error::{Error, Result};
 use crate::gpt2::Gpt2;

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 
 use promptist::decoding::{
-    Answers, BatchLoop, Finished, Hypothesis, LanguageModel, Queries, RawDecodingSettings, Request,
+    Answers, BatchLoop, Finished, Guided, Hypothesis, LanguageModel, Queries, RawDecodingSettings, Request,
     RequestId, generate,
 };
 use promptist::{Error, Result};
@@ -94,6 +94,45 @@ fn any_visit() -> impl Strategy<Value = Visit> {
         .prop_map(|(prompt, raw, joins_at, leaves_after)| Visit { prompt, raw, joins_at, leaves_after })
 }
 
+/// Runs the visits in one loop; the answers to each, none where it was cancelled in time.
+fn answers<M: LanguageModel>(
+    model: &M,
+    visits: &[Visit],
+    max_rows: usize,
+) -> std::result::Result<Vec<Option<Vec<Hypothesis>>>, TestCaseError> {
+    let mut batch = BatchLoop::new(model, max_rows);
+    let mut answers: HashMap<RequestId, Vec<Hypothesis>> = HashMap::new();
+    let mut joined = vec![None; visits.len()];
+    let mut cancelled = Vec::new();
+    for step in 0.. {
+        for (visit, joined) in visits.iter().zip(&mut joined) {
+            if visit.joins_at == step {
+                *joined = Some(batch.add(request(&visit.prompt, &visit.raw)).expect("possible"));
+            }
+            if let (Some(id), Some(after)) = (*joined, visit.leaves_after)
+                && step == visit.joins_at + after
+            {
+                prop_assert_eq!(batch.cancel(id), !answers.contains_key(&id));
+                cancelled.push(id);
+            }
+        }
+        for finished in batch.step() {
+            prop_assert!(!cancelled.contains(&finished.id));
+            let before = answers.insert(finished.id, finished.answers.expect("answers"));
+            prop_assert!(before.is_none());
+        }
+        if batch.is_idle() && visits.iter().all(|visit| visit.joins_at <= step) {
+            break;
+        }
+    }
+    let answers = joined.into_iter().map(|id| id.and_then(|id| answers.remove(&id)));
+    Ok(answers.collect())
+}
+
+fn alone<M: LanguageModel>(model: &M, visit: &Visit) -> Vec<Hypothesis> {
+    decode(model, std::slice::from_ref(&visit.prompt), &visit.raw).remove(0)
+}
+
 proptest! {
     #[test]
     fn an_answer_does_not_depend_on_who_comes_and_goes(
@@ -102,39 +141,24 @@ proptest! {
         max_rows in 12..40_usize,
     ) {
         let model = Watched::new(seed);
-        let mut batch = BatchLoop::new(&model, max_rows);
-        let mut answers: HashMap<RequestId, Vec<Hypothesis>> = HashMap::new();
-        let mut joined = vec![None; visits.len()];
-        let mut cancelled = Vec::new();
-        for step in 0.. {
-            for (visit, joined) in visits.iter().zip(&mut joined) {
-                if visit.joins_at == step {
-                    *joined = Some(batch.add(request(&visit.prompt, &visit.raw)).expect("possible"));
-                }
-                if let (Some(id), Some(after)) = (*joined, visit.leaves_after)
-                    && step == visit.joins_at + after
-                {
-                    prop_assert_eq!(batch.cancel(id), !answers.contains_key(&id));
-                    cancelled.push(id);
-                }
-            }
-            for finished in batch.step() {
-                let before = answers.insert(finished.id, finished.answers.expect("answers"));
-                prop_assert!(before.is_none() && !cancelled.contains(&finished.id));
-            }
-            if batch.is_idle() && visits.iter().all(|visit| visit.joins_at <= step) {
-                break;
-            }
-        }
+        let found = answers(&model, &visits, max_rows)?;
         prop_assert!(model.most_rows.get() <= max_rows);
-        for (visit, id) in visits.iter().zip(joined) {
-            let id = id.expect("it joined");
-            if let Some(answers) = answers.remove(&id) {
-                let alone = decode(&model, std::slice::from_ref(&visit.prompt), &visit.raw).remove(0);
-                prop_assert_eq!(answers, alone);
-            } else {
-                prop_assert!(cancelled.contains(&id));
-            }
+        for (visit, found) in visits.iter().zip(found) {
+            prop_assert!(found.is_some() || visit.leaves_after.is_some());
+            prop_assert!(found.is_none_or(|found| found == alone(&model, visit)));
+        }
+    }
+
+    #[test]
+    fn nor_does_it_under_guidance(
+        seed: u64,
+        visits in prop::collection::vec(any_visit(), 1..6),
+        max_rows in 12..40_usize,
+    ) {
+        let model = toy(30, seed);
+        let guided = Guided { model: &model, scale: 2.5, neutral_prompt: &[4, 5, 6] };
+        for (visit, found) in visits.iter().zip(answers(&guided, &visits, max_rows)?) {
+            prop_assert!(found.is_none_or(|found| found == alone(&guided, visit)));
         }
     }
 }

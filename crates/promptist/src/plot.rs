@@ -1,0 +1,172 @@
+//! Line charts as SVG text, for reports and model cards.
+
+use plotters::prelude::*;
+
+use crate::error::{Error, Result};
+
+/// A chart of one or more lines over a common axis.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LineChart<'a> {
+    /// What stands above it.
+    pub title: &'a str,
+    /// What the horizontal axis counts.
+    pub x_label: &'a str,
+    /// Drawn in order, so that later lines lie on top.
+    pub lines: Vec<Line>,
+}
+
+/// One line of a chart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// Its name in the legend.
+    pub name: String,
+    /// `(x, y)`, from left to right; what is not finite is left out.
+    pub points: Vec<(f64, f64)>,
+    /// How it is drawn.
+    pub style: LineStyle,
+}
+
+/// How a line is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineStyle {
+    /// Thin and grey: what was measured at every step.
+    Raw,
+    /// Thick: what to look at.
+    Main,
+    /// Thick, with a dot at each point: what was measured now and then.
+    Dotted,
+}
+
+const SIZE: (u32, u32) = (860, 340);
+const GREY: RGBColor = RGBColor(190, 196, 204);
+/// Told apart by people with any colour vision (Okabe and Ito).
+const COLOURS: [RGBColor; 4] =
+    [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
+
+impl LineChart<'_> {
+    /// The chart as an SVG element; none if no line has a finite point.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if it cannot be drawn.
+    pub fn to_svg(&self) -> Result<Option<String>> {
+        let points = || self.lines.iter().flat_map(|line| finite(&line.points));
+        let Some(((x_min, x_max), (y_min, y_max))) = bounds(points()) else { return Ok(None) };
+        let (x_margin, y_margin) = (margin(x_min, x_max), 0.05 * margin(y_min, y_max));
+        let x_max = if x_max > x_min { x_max } else { x_max + x_margin };
+
+        let mut svg = String::new();
+        self.draw(&mut svg, x_min..x_max, (y_min - y_margin)..(y_max + y_margin))
+            .map_err(|e| Error::config("chart", e.to_string()))?;
+        Ok(Some(svg))
+    }
+
+    fn draw(
+        &self,
+        svg: &mut String,
+        x: std::ops::Range<f64>,
+        y: std::ops::Range<f64>,
+    ) -> std::result::Result<(), Box<dyn std::error::Error + 'static>> {
+        let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+        root.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(&root)
+            .caption(self.title, ("sans-serif", 18))
+            .margin(12)
+            .x_label_area_size(36)
+            .y_label_area_size(64)
+            .build_cartesian_2d(x, y)?;
+        chart
+            .configure_mesh()
+            .x_desc(self.x_label)
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(RGBColor(230, 232, 235))
+            .x_label_formatter(&|x| number(*x))
+            .y_label_formatter(&|y| number(*y))
+            .draw()?;
+        let mut colours = COLOURS.iter().cycle();
+        for line in &self.lines {
+            let (colour, width) = match line.style {
+                LineStyle::Raw => (&GREY, 1),
+                LineStyle::Main | LineStyle::Dotted => (colours.next().unwrap_or(&BLACK), 2),
+            };
+            let stroke = colour.stroke_width(width);
+            chart
+                .draw_series(LineSeries::new(finite(&line.points), stroke))?
+                .label(&line.name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], stroke));
+            if line.style == LineStyle::Dotted {
+                chart
+                    .draw_series(finite(&line.points).map(|point| Circle::new(point, 3, colour.filled())))?;
+            }
+        }
+        if self.lines.len() > 1 {
+            chart
+                .configure_series_labels()
+                .position(SeriesLabelPosition::UpperRight)
+                .background_style(WHITE.mix(0.85))
+                .border_style(RGBColor(230, 232, 235))
+                .draw()?;
+        }
+        root.present()?;
+        Ok(())
+    }
+}
+
+fn finite(points: &[(f64, f64)]) -> impl Iterator<Item = (f64, f64)> {
+    points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite())
+}
+
+/// Least and greatest, of x and of y.
+fn bounds(points: impl Iterator<Item = (f64, f64)>) -> Option<((f64, f64), (f64, f64))> {
+    points.fold(None, |bounds, (x, y)| {
+        let ((x_min, x_max), (y_min, y_max)) = bounds.unwrap_or(((x, x), (y, y)));
+        Some(((x_min.min(x), x_max.max(x)), (y_min.min(y), y_max.max(y))))
+    })
+}
+
+/// A width that is not 0, even around a single value.
+fn margin(min: f64, max: f64) -> f64 {
+    if max > min { max - min } else { max.abs().max(1.0) }
+}
+
+/// An axis label: as many digits as tell neighbours apart, thousands as they are spoken.
+fn number(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".to_owned(),
+        size if size >= 10_000.0 => format!("{}k", value / 1000.0),
+        size if size >= 0.01 => format!("{}", (value * 1000.0).round() / 1000.0),
+        _ => format!("{value:.1e}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chart(points: Vec<(f64, f64)>) -> Option<String> {
+        let line = Line { name: "loss <a & b>".into(), points, style: LineStyle::Dotted };
+        LineChart { title: "loss", x_label: "step", lines: vec![line.clone(), line] }.to_svg().expect("draws")
+    }
+
+    #[test]
+    fn a_chart_is_one_svg_element_with_its_names_escaped() {
+        let svg = chart(vec![(1.0, 5.0), (2.0, f64::NAN), (3.0, 4.0)]).expect("has points");
+        assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
+        assert!(svg.contains("loss &lt;a &amp; b&gt;") && !svg.contains("NaN"), "{svg}");
+        assert_eq!(svg.matches("<circle").count(), 4);
+    }
+
+    #[test]
+    fn nothing_and_a_single_point_are_no_trouble() {
+        assert_eq!(chart(vec![]), None);
+        assert_eq!(chart(vec![(1.0, f64::INFINITY)]), None);
+        for y in [0.0, -3.0, 1e300, 1e-300] {
+            assert!(chart(vec![(7.0, y)]).is_some(), "{y}");
+        }
+    }
+
+    #[test]
+    fn axis_labels_are_short() {
+        let labels = [0.0, 12_000.0, 2.5, 0.3000001, -1.0, 8e-5].map(number);
+        assert_eq!(labels, ["0", "12k", "2.5", "0.3", "-1", "8.0e-5"]);
+    }
+}
