@@ -178,17 +178,11 @@ impl Engine {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Heads in all blocks, and what each keeps of a token: its key and its value.
-    fn cache_shape(&self) -> (usize, usize) {
-        (self.model.config.n_layer * self.model.config.n_head, 2 * self.model.padded_dim())
-    }
-
     /// Checks what is to be appended before anything is changed.
     fn check(&self, cache: &KvCache, token_ids: &[&[u32]]) -> Result<()> {
         let config = &self.model.config;
         let num_rows = cache.num_rows();
-        let (num_heads, stride) = self.cache_shape();
-        if !cache.fits(num_heads, stride) {
+        if cache.layout() != self.model.slot_layout() {
             return Err(Error::Shape("a cache of another model".to_owned()));
         }
         if token_ids.len() < num_rows || token_ids[..num_rows].iter().any(|ids| ids.len() != 1) {
@@ -269,8 +263,7 @@ impl LanguageModel for Engine {
     }
 
     fn new_cache(&self) -> KvCache {
-        let (num_heads, stride) = self.cache_shape();
-        KvCache::new(num_heads, stride, self.model.precision != Precision::F32)
+        KvCache::new(self.model.slot_layout(), self.model.precision != Precision::F32)
     }
 
     fn append(

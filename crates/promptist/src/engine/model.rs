@@ -4,6 +4,7 @@
 use half::f16;
 use rayon::prelude::*;
 
+use super::cache::SlotLayout;
 use super::isa::Isa;
 use super::layer_norm::LayerNorm;
 use super::math::LANES;
@@ -97,6 +98,11 @@ impl Model {
     /// D, padded with zeros to whole lanes: what a head's query, key and value take.
     pub fn padded_dim(&self) -> usize {
         self.config.head_dim().next_multiple_of(LANES)
+    }
+
+    /// How a cache of this model lies in memory.
+    pub fn slot_layout(&self) -> SlotLayout {
+        SlotLayout { num_heads: self.config.n_layer * self.config.n_head, dim: self.padded_dim() }
     }
 
     /// Bytes of packed weights: all are read once a step.
