@@ -5,22 +5,49 @@
 //! of indices, never keys or values. A slot that no row has any more is given to the next token.
 
 use super::attention::{Bf16, Element};
+use super::kernels::aligned::ask_for_huge_pages;
 
 /// The cache of some rows. Rows come and go at any step, each as long as it is.
 pub struct KvCache {
     rows: Vec<Vec<u32>>,
     slots: Slots,
     keys_values: KeysValues,
-    /// Elements of a slot in one head.
-    stride: usize,
+    layout: SlotLayout,
 }
 
-/// Keys and values: by block and head, `[slots, stride]`, so that a head reads what lies together.
+/// Keys and values, laid out by [`SlotLayout`].
 pub(super) enum KeysValues {
     /// As they are.
-    F32(Vec<Vec<f32>>),
+    F32(Vec<f32>),
     /// In half the memory.
-    Bf16(Vec<Vec<Bf16>>),
+    Bf16(Vec<Bf16>),
+}
+
+/// Where the keys and values of slots lie: `[chunk, head, slot of the chunk, key and value, D]`.
+///
+/// A head reads what lies together, and the cache grows by chunks that nothing moves within.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotLayout {
+    /// Heads of all blocks.
+    pub num_heads: usize,
+    /// D, padded.
+    pub dim: usize,
+}
+
+/// Slots of a chunk.
+const CHUNK: usize = 64;
+
+impl SlotLayout {
+    /// Where a slot's key for a head starts, heads of all blocks counted; its value follows.
+    #[inline(always)]
+    pub fn place(self, head: usize, slot: usize) -> usize {
+        ((slot / CHUNK * self.num_heads + head) * CHUNK + slot % CHUNK) * 2 * self.dim
+    }
+
+    /// Elements of so many slots, whole chunks.
+    fn len(self, slots: usize) -> usize {
+        slots.next_multiple_of(CHUNK) * self.num_heads * 2 * self.dim
+    }
 }
 
 /// Which slots are used, and by how many rows.
@@ -33,13 +60,18 @@ struct Slots {
 }
 
 impl KvCache {
-    /// A cache without rows, for so many heads in all blocks, which keep `stride` elements a token.
-    pub(super) fn new(num_heads: usize, stride: usize, is_bf16: bool) -> Self {
+    /// A cache without rows.
+    pub(super) fn new(layout: SlotLayout, is_bf16: bool) -> Self {
         let keys_values = match is_bf16 {
-            false => KeysValues::F32(vec![Vec::new(); num_heads]),
-            true => KeysValues::Bf16(vec![Vec::new(); num_heads]),
+            false => KeysValues::F32(Vec::new()),
+            true => KeysValues::Bf16(Vec::new()),
         };
-        Self { rows: Vec::new(), slots: Slots::default(), keys_values, stride }
+        Self { rows: Vec::new(), slots: Slots::default(), keys_values, layout }
+    }
+
+    /// How keys and values lie.
+    pub(super) fn layout(&self) -> SlotLayout {
+        self.layout
     }
 
     /// Number of rows.
@@ -78,15 +110,6 @@ impl KvCache {
         dropped.iter().for_each(|row| self.slots.drop_uses(row));
     }
 
-    /// Whether it was made for so many heads that keep `stride` elements a token.
-    pub(super) fn fits(&self, num_heads: usize, stride: usize) -> bool {
-        let own = match &self.keys_values {
-            KeysValues::F32(heads) => heads.len(),
-            KeysValues::Bf16(heads) => heads.len(),
-        };
-        (own, self.stride) == (num_heads, stride)
-    }
-
     /// Rows and the memory that their slots are in.
     pub(super) fn parts(&mut self) -> (&[Vec<u32>], &mut KeysValues) {
         (&self.rows, &mut self.keys_values)
@@ -94,15 +117,17 @@ impl KvCache {
 
     /// Makes the memory reach to every slot.
     fn make_room(&mut self) {
-        fn resize<T: Element>(heads: &mut [Vec<T>], len: usize) {
-            for head in heads.iter_mut().filter(|head| head.len() < len) {
-                head.resize(len, T::from_f32(0.0));
+        fn resize<T: Element>(values: &mut Vec<T>, len: usize) {
+            if values.len() < len {
+                values.reserve(len - values.len());
+                ask_for_huge_pages(values.spare_capacity_mut());
+                values.resize(len, T::from_f32(0.0));
             }
         }
-        let len = self.slots.uses.len() * self.stride;
+        let len = self.layout.len(self.slots.uses.len());
         match &mut self.keys_values {
-            KeysValues::F32(heads) => resize(heads, len),
-            KeysValues::Bf16(heads) => resize(heads, len),
+            KeysValues::F32(values) => resize(values, len),
+            KeysValues::Bf16(values) => resize(values, len),
         }
     }
 }
@@ -164,10 +189,11 @@ mod tests {
 
     /// Writes `value` where the step would write a token's keys and values.
     fn write(cache: &mut KvCache, slot: u32, value: f32) {
-        let stride = cache.stride;
-        let KeysValues::F32(heads) = &mut cache.keys_values else { panic!("made for f32") };
-        for (head_idx, head) in heads.iter_mut().enumerate() {
-            head[slot as usize * stride..][..stride].fill(value + head_idx as f32);
+        let layout = cache.layout;
+        let KeysValues::F32(values) = &mut cache.keys_values else { panic!("made for f32") };
+        for head in 0..layout.num_heads {
+            let start = layout.place(head, slot as usize);
+            values[start..start + 2 * layout.dim].fill(value + head as f32);
         }
     }
 
@@ -175,8 +201,8 @@ mod tests {
         /// Against rows that are copied whole.
         #[test]
         fn rows_keep_their_tokens_whatever_joins_and_leaves(actions in actions()) {
-            let stride = 3;
-            let mut cache = KvCache::new(2, stride, false);
+            let layout = SlotLayout { num_heads: 2, dim: 3 };
+            let mut cache = KvCache::new(layout, false);
             let mut copies: Vec<Vec<f32>> = Vec::new();
             let mut most_tokens = 0;
             let mut token = 0.0;
@@ -211,13 +237,13 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(cache.num_rows(), copies.len());
-                let KeysValues::F32(heads) = &cache.keys_values else { panic!("made for f32") };
+                let KeysValues::F32(values) = &cache.keys_values else { panic!("made for f32") };
                 for (row, copy) in copies.iter().enumerate() {
                     prop_assert_eq!(cache.row(row).len(), copy.len());
                     for (&slot, &token) in cache.row(row).iter().zip(copy) {
-                        for (head_idx, head) in heads.iter().enumerate() {
-                            let found = &head[slot as usize * stride..][..stride];
-                            prop_assert_eq!(found, [token + head_idx as f32; 3]);
+                        for head in 0..layout.num_heads {
+                            let found = &values[layout.place(head, slot as usize)..][..6];
+                            prop_assert_eq!(found, [token + head as f32; 6]);
                         }
                     }
                 }
@@ -234,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_row_repeated_shares_its_slots_and_parts_at_the_next_token() {
-        let mut cache = KvCache::new(1, 1, true);
+        let mut cache = KvCache::new(SlotLayout { num_heads: 1, dim: 1 }, true);
         cache.add_row(3);
         cache.reorder(&[0, 0]);
         cache.extend_rows();

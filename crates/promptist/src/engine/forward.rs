@@ -107,8 +107,8 @@ pub fn forward(
 ) {
     scratch.resize(model, rows.len());
     match keys_values {
-        KeysValues::F32(heads) => run(model, pool, scratch, heads, rows),
-        KeysValues::Bf16(heads) => run(model, pool, scratch, heads, rows),
+        KeysValues::F32(values) => run(model, pool, scratch, values, rows),
+        KeysValues::Bf16(values) => run(model, pool, scratch, values, rows),
     }
 }
 
@@ -116,7 +116,7 @@ fn run<T: Element>(
     model: &Model,
     pool: &mut Pool,
     scratch: &mut Scratch,
-    keys_values: &mut [Vec<T>],
+    keys_values: &mut [T],
     rows: &[RowInput<'_>],
 ) {
     let step = Step {
@@ -128,7 +128,7 @@ fn run<T: Element>(
         inner: Parts::new(&mut scratch.inner),
         inputs: &scratch.inputs,
         inner_inputs: &scratch.inner_inputs,
-        keys_values: keys_values.iter_mut().map(|head| Parts::new(head)).collect(),
+        keys_values: Parts::new(keys_values),
     };
     let threads = &scratch.threads;
     pool.run(&|worker| {
@@ -147,21 +147,21 @@ struct Step<'a, T> {
     inner: Parts<'a, f32>,
     inputs: &'a Activations,
     inner_inputs: &'a Activations,
-    /// By block and head: `[slots, 2 D]`, D padded.
-    keys_values: Vec<Parts<'a, T>>,
+    keys_values: Parts<'a, T>,
 }
 
 impl<T: Element> Step<'_, T> {
     fn run(&self, worker: &Worker<'_>, thread: &mut ThreadScratch) {
         self.embed(worker);
         let n = self.model.config.n_head;
-        for (block, keys_values) in self.model.h.iter().zip(self.keys_values.chunks(n)) {
+        for (layer_idx, block) in self.model.h.iter().enumerate() {
+            let first_head = layer_idx * n;
             worker.barrier();
             self.norm(worker, thread, &block.ln_1);
             worker.barrier();
-            self.queries_keys_values(worker, thread, block, keys_values);
+            self.queries_keys_values(worker, thread, block, first_head);
             worker.barrier();
-            self.attention(worker, thread, keys_values);
+            self.attention(worker, thread, first_head);
             worker.barrier();
             self.prepare(worker, &self.attended, self.inputs);
             worker.barrier();
@@ -213,10 +213,11 @@ impl<T: Element> Step<'_, T> {
         worker: &Worker<'_>,
         thread: &mut ThreadScratch,
         block: &Block,
-        keys_values: &[Parts<'_, T>],
+        first_head: usize,
     ) {
         let Gpt2Config { n_embd: e, n_head: n, .. } = self.model.config;
         let (d, padded) = (self.model.config.head_dim(), self.model.padded_dim());
+        let layout = self.model.slot_layout();
         self.product(worker, &mut thread.tile, self.inputs, &block.c_attn, |rows, columns, tile| {
             let mut column = columns.start;
             // The block's columns, cut where the next head begins.
@@ -233,9 +234,10 @@ impl<T: Element> Step<'_, T> {
                             *query = value * block.attention_scale;
                         }
                     } else {
-                        let start = (self.slot(row_idx) * 2 + part - 1) * padded + dim;
+                        let slot = layout.place(first_head + head, self.slot(row_idx));
+                        let start = slot + (part - 1) * padded + dim;
                         // SAFETY: the columns are claimed, and no two rows write to one slot.
-                        let stored = unsafe { keys_values[head].part_mut(start..start + len) };
+                        let stored = unsafe { self.keys_values.part_mut(start..start + len) };
                         for (stored, &value) in stored.iter_mut().zip(values) {
                             *stored = T::from_f32(value);
                         }
@@ -247,7 +249,7 @@ impl<T: Element> Step<'_, T> {
     }
 
     /// `attended = softmax(queries · keys) · values`.
-    fn attention(&self, worker: &Worker<'_>, thread: &mut ThreadScratch, keys_values: &[Parts<'_, T>]) {
+    fn attention(&self, worker: &Worker<'_>, thread: &mut ThreadScratch, first_head: usize) {
         let (n, d) = (self.model.config.n_head, self.model.config.head_dim());
         let num_rows = self.rows.len();
         // All rows of one head after each other: what they share of the cache stays in L1.
@@ -255,8 +257,9 @@ impl<T: Element> Step<'_, T> {
             let (head, row_idx) = (item / num_rows, item % num_rows);
             let query = row_range(row_idx * n + head, self.model.padded_dim());
             // SAFETY: queries, keys and values are only read in this phase.
-            let (query, keys_values) = unsafe { (self.queries.part(query), keys_values[head].all()) };
-            let attention = Attention { query, keys_values, slots: self.rows[row_idx].slots };
+            let (query, keys_values) = unsafe { (self.queries.part(query), self.keys_values.all()) };
+            let (layout, slots) = (self.model.slot_layout(), self.rows[row_idx].slots);
+            let attention = Attention { query, keys_values, layout, head: first_head + head, slots };
             attend(self.model.isa, &attention, &mut thread.scores, &mut thread.head);
             // SAFETY: the head of the row is claimed.
             let attended = unsafe { self.attended.part_mut(row_range(row_idx * n + head, d)) };

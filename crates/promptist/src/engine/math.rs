@@ -44,7 +44,7 @@ pub fn exp(x: f32) -> f32 {
 #[inline(always)]
 fn gelu_new(x: f32) -> f32 {
     /// `2 √(2/π)`.
-    const SCALE: f32 = 1.595_769_1;
+    const SCALE: f32 = 1.595_769_2;
     let z = x * (SCALE + (0.044_715 * SCALE) * (x * x));
     x / (1.0 + exp(-z))
 }

@@ -109,16 +109,18 @@ impl Engine {
         parameters: &[NamedParameter],
         options: EngineOptions,
     ) -> Result<Self> {
-        Self::read(config, options, |name: &str, shape: &[usize]| {
-            let len = shape.iter().product::<usize>();
-            let fits = |(own_name, own_shape, values): &&NamedParameter| {
-                own_name == name && own_shape == shape && values.len() == len
-            };
-            match parameters.iter().find(fits) {
-                Some((_, _, values)) => Ok(values.clone()),
-                None => Err(Error::Shape(format!("`{name}`: no parameter of shape {shape:?}"))),
-            }
-        })
+        Self::read(config, options, parameter_reader(parameters))
+    }
+
+    /// Takes other weights of the same shape, as a policy that has been trained on: threads and scratch
+    /// memory stay.
+    ///
+    /// # Errors
+    /// As [`from_parameters`](Self::from_parameters); the old weights stay then.
+    pub fn reload(&mut self, parameters: &[NamedParameter]) -> Result<()> {
+        let Model { config, precision, isa, .. } = &self.model;
+        self.model = Model::read(config, *precision, *isa, &parameter_reader(parameters))?;
+        Ok(())
     }
 
     fn read(config: &Gpt2Config, options: EngineOptions, read: impl model::Read) -> Result<Self> {
@@ -177,17 +179,11 @@ impl Engine {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Heads in all blocks, and what each keeps of a token: its key and its value.
-    fn cache_shape(&self) -> (usize, usize) {
-        (self.model.config.n_layer * self.model.config.n_head, 2 * self.model.padded_dim())
-    }
-
     /// Checks what is to be appended before anything is changed.
     fn check(&self, cache: &KvCache, token_ids: &[&[u32]]) -> Result<()> {
         let config = &self.model.config;
         let num_rows = cache.num_rows();
-        let (num_heads, stride) = self.cache_shape();
-        if !cache.fits(num_heads, stride) {
+        if cache.layout() != self.model.slot_layout() {
             return Err(Error::Shape("a cache of another model".to_owned()));
         }
         if token_ids.len() < num_rows || token_ids[..num_rows].iter().any(|ids| ids.len() != 1) {
@@ -217,6 +213,19 @@ impl Engine {
     }
 }
 
+fn parameter_reader(parameters: &[NamedParameter]) -> impl model::Read {
+    |name: &str, shape: &[usize]| {
+        let len = shape.iter().product::<usize>();
+        let fits = |(own_name, own_shape, values): &&NamedParameter| {
+            own_name == name && own_shape == shape && values.len() == len
+        };
+        match parameters.iter().find(fits) {
+            Some((_, _, values)) => Ok(values.clone()),
+            None => Err(Error::Shape(format!("`{name}`: no parameter of shape {shape:?}"))),
+        }
+    }
+}
+
 impl Machine {
     /// Runs the tokens that were last added to the rows of the cache, `token_ids[i]` to row i, and
     /// leaves the residual streams of those that `is_asked`, a flag for each token, in `last`.
@@ -228,7 +237,9 @@ impl Machine {
             .zip(token_ids)
             .flat_map(|(slots, token_ids)| {
                 let past = slots.len() - token_ids.len();
-                (past + 1..).zip(*token_ids).map(|(len, &token_id)| RowInput { token_id, slots: &slots[..len] })
+                (past + 1..)
+                    .zip(*token_ids)
+                    .map(|(len, &token_id)| RowInput { token_id, slots: &slots[..len] })
             })
             .collect();
         self.last.clear();
@@ -253,8 +264,7 @@ impl LanguageModel for Engine {
     }
 
     fn new_cache(&self) -> KvCache {
-        let (num_heads, stride) = self.cache_shape();
-        KvCache::new(num_heads, stride, self.model.precision != Precision::F32)
+        KvCache::new(self.model.slot_layout(), self.model.precision != Precision::F32)
     }
 
     fn append(

@@ -4,10 +4,11 @@
 use half::f16;
 use rayon::prelude::*;
 
+use super::cache::SlotLayout;
 use super::isa::Isa;
 use super::layer_norm::LayerNorm;
 use super::math::LANES;
-use super::packed::{BLOCK, PackedMatrix, WeightLayout};
+use super::packed::{BLOCK, PackedMatrix, Packer, WeightLayout};
 use super::precision::Precision;
 use crate::error::Result;
 use crate::gpt2::config::Gpt2Config;
@@ -70,21 +71,22 @@ impl Model {
     /// [`Error::Config`](crate::Error::Config) if `config` is impossible, and whatever `read` returns.
     pub fn read(config: &Gpt2Config, precision: Precision, isa: Isa, read: &impl Read) -> Result<Self> {
         config.check()?;
-        let reader = Reader { config, precision, isa, read };
-        let (head, h) = rayon::join(
-            || reader.embedding_and_head(),
-            || {
-                let blocks = (0..config.n_layer).into_par_iter().map(|layer_idx| reader.block(layer_idx));
-                blocks.collect::<Result<Vec<Block>>>()
-            },
-        );
-        let (wte, ln_f, head) = head?;
+        let (e, v) = (config.n_embd, config.vocab_size);
+        // In memory as a step reads them: the blocks, then the head.
+        let of_blocks = (0..config.n_layer).flat_map(|_| block_matrices(config));
+        let shapes = of_blocks.map(|(_, [k, n])| (k, n)).chain([(e, v)]);
+        let packer = Packer::with_shapes(precision, isa, shapes);
+        let mut reader = Reader { config, precision, read, packer };
+        let h = (0..config.n_layer).map(|layer_idx| reader.block(layer_idx)).collect::<Result<_>>()?;
+        let ln_f = reader.norm("ln_f")?;
+        let wte = read("wte.weight", &[v, e])?;
+        let head = reader.packer.pack(&wte, WeightLayout::OutIn, e, v, ln_f.order.as_deref());
         Ok(Self {
             precision,
             isa,
-            wte,
-            wpe: read("wpe.weight", &[config.n_positions, config.n_embd])?,
-            h: h?,
+            wte: Embedding::new(wte, precision),
+            wpe: read("wpe.weight", &[config.n_positions, e])?,
+            h,
             ln_f,
             head,
             config: config.clone(),
@@ -96,6 +98,11 @@ impl Model {
     /// D, padded with zeros to whole lanes: what a head's query, key and value take.
     pub fn padded_dim(&self) -> usize {
         self.config.head_dim().next_multiple_of(LANES)
+    }
+
+    /// How a cache of this model lies in memory.
+    pub fn slot_layout(&self) -> SlotLayout {
+        SlotLayout { num_heads: self.config.n_layer * self.config.n_head, dim: self.padded_dim() }
     }
 
     /// Bytes of packed weights: all are read once a step.
@@ -131,35 +138,48 @@ impl Embedding {
     }
 }
 
+/// Names and shapes `[in, out]` of a block's matrices.
+fn block_matrices(config: &Gpt2Config) -> [(&'static str, [usize; 2]); 4] {
+    let (e, inner) = (config.n_embd, config.n_inner());
+    [
+        ("attn.c_attn", [e, 3 * e]),
+        ("attn.c_proj", [e, e]),
+        ("mlp.c_fc", [e, inner]),
+        ("mlp.c_proj", [inner, e]),
+    ]
+}
+
 struct Reader<'a, R> {
     config: &'a Gpt2Config,
     precision: Precision,
-    isa: Isa,
     read: &'a R,
+    packer: Packer,
 }
 
 impl<R: Read> Reader<'_, R> {
-    fn embedding_and_head(&self) -> Result<(Embedding, Norm, PackedMatrix)> {
-        let (v, e) = (self.config.vocab_size, self.config.n_embd);
-        let ln_f = self.norm("ln_f")?;
-        let wte = (self.read)("wte.weight", &[v, e])?;
-        let head = self.pack(&wte, WeightLayout::OutIn, [e, v], ln_f.order.as_deref());
-        Ok((Embedding::new(wte, self.precision), ln_f, head))
-    }
-
-    fn block(&self, layer_idx: usize) -> Result<Block> {
-        let (e, inner) = (self.config.n_embd, self.config.n_inner());
+    fn block(&mut self, layer_idx: usize) -> Result<Block> {
         let name = |part: &str| format!("h.{layer_idx}.{part}");
         let (ln_1, ln_2) = (self.norm(&name("ln_1"))?, self.norm(&name("ln_2"))?);
-        Ok(Block {
-            c_attn: self.linear(&name("attn.c_attn"), [e, 3 * e], ln_1.order.as_deref())?,
-            attention_scale: self.config.attention_scale(layer_idx) as f32,
-            attn_c_proj: self.linear(&name("attn.c_proj"), [e, e], None)?,
-            c_fc: self.linear(&name("mlp.c_fc"), [e, inner], ln_2.order.as_deref())?,
-            mlp_c_proj: self.linear(&name("mlp.c_proj"), [inner, e], None)?,
-            ln_1,
-            ln_2,
-        })
+        // Reading is widening to f32, mostly: on all threads, as packing is.
+        let read = self.read;
+        let weights = block_matrices(self.config)
+            .into_par_iter()
+            .map(|(part, shape)| read(&name(&format!("{part}.weight")), &shape))
+            .collect::<Result<Vec<_>>>()?;
+        let orders = [ln_1.order.as_deref(), None, ln_2.order.as_deref(), None];
+        let mut linears = Vec::with_capacity(weights.len());
+        for (((part, [k, n]), order), weight) in
+            block_matrices(self.config).into_iter().zip(orders).zip(&weights)
+        {
+            let weight = self.packer.pack(weight, WeightLayout::InOut, k, n, order);
+            let mut bias = read(&name(&format!("{part}.bias")), &[n])?;
+            bias.resize(n.next_multiple_of(BLOCK), 0.0);
+            linears.push(Linear { weight, bias });
+        }
+        let [c_attn, attn_c_proj, c_fc, mlp_c_proj] =
+            linears.try_into().unwrap_or_else(|_| unreachable!("a block has four matrices"));
+        let attention_scale = self.config.attention_scale(layer_idx) as f32;
+        Ok(Block { ln_1, c_attn, attention_scale, attn_c_proj, ln_2, c_fc, mlp_c_proj })
     }
 
     /// In int8, neighbours share a scale: outliers had better be neighbours.
@@ -170,17 +190,5 @@ impl<R: Read> Reader<'_, R> {
         let layer_norm = LayerNorm::new(weight, bias, self.config.layer_norm_epsilon);
         let order = (self.precision == Precision::Int8).then(|| layer_norm.order_by_gain());
         Ok(Norm { layer_norm, order })
-    }
-
-    fn linear(&self, name: &str, [k, n]: [usize; 2], order: Option<&[u32]>) -> Result<Linear> {
-        let weight = (self.read)(&format!("{name}.weight"), &[k, n])?;
-        let weight = self.pack(&weight, WeightLayout::InOut, [k, n], order);
-        let mut bias = (self.read)(&format!("{name}.bias"), &[n])?;
-        bias.resize(n.next_multiple_of(BLOCK), 0.0);
-        Ok(Linear { weight, bias })
-    }
-
-    fn pack(&self, weights: &[f32], layout: WeightLayout, [k, n]: [usize; 2], order: Option<&[u32]>) -> PackedMatrix {
-        PackedMatrix::pack(weights, layout, k, n, self.precision, self.isa, order)
     }
 }

@@ -20,9 +20,10 @@ use std::time::{Duration, Instant};
 /// How long threads wait awake for the next step. Searches take less between two steps, clients more.
 const SPIN_TIME: Duration = Duration::from_micros(50);
 
-/// Rounds of a spinning wait before the core is offered to others, should there be fewer cores than
-/// threads: some 20 microseconds.
-const SPINS_BEFORE_YIELD: u32 = 2000;
+/// Rounds of a spinning wait before the core is offered to others, some 5 microseconds: as long as a
+/// phase's threads end apart. Whoever is waited for may be waiting for this very core, if others keep
+/// the rest busy.
+const SPINS_BEFORE_YIELD: u32 = 400;
 
 /// `num_threads - 1` threads, and the caller of [`run`](Self::run) as one more.
 pub struct Pool {

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use promptist::decoding::{Answers, LanguageModel, Queries};
-use promptist::gpt2::Gpt2;
+use promptist::engine::{Engine, EngineOptions, Isa, Precision};
+use promptist::gpt2::{Gpt2, Gpt2Config};
+use promptist::weights::Weights;
 use safetensors::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
 
@@ -19,6 +21,19 @@ pub fn devices() -> Vec<(&'static str, Device)> {
         #[cfg(feature = "vulkan")]
         ("vulkan", Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
     ]
+}
+
+/// Every instruction set that this CPU has.
+pub fn isas() -> impl Iterator<Item = Isa> {
+    Isa::ALL.into_iter().filter(|isa| isa.is_available())
+}
+
+/// The model in `folder`, in the engine, in f32.
+pub fn engine(folder: &Path, isa: Isa) -> Engine {
+    let config = Gpt2Config::read(&folder.join("config.json")).expect("a model folder");
+    let weights = Weights::open(folder).expect("a model folder");
+    let options = EngineOptions { precision: Precision::F32, isa: Some(isa), num_threads: 2 };
+    Engine::open(&config, &weights, options).expect("an engine")
 }
 
 /// The golden file or folder of that name.

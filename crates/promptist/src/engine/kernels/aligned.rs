@@ -61,7 +61,7 @@ impl AlignedWords {
 
 /// Asks for huge pages for what is large enough, before it is first touched. Nothing depends on the answer.
 #[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
-fn ask_for_huge_pages(storage: &mut [u32]) {
+pub(in crate::engine) fn ask_for_huge_pages<T>(storage: &mut [T]) {
     #[cfg(all(target_os = "linux", not(miri)))]
     {
         const PAGE: usize = 4096;

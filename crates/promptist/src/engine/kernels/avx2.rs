@@ -4,6 +4,9 @@
 //! A block is passed over once for each part of its columns. int8 widens to 16 bits and uses `vpmaddwd`, because `vpmaddubsw` saturates; where the CPU has AVX-VNNI, it
 //! is `vpdpbusd`. Either way the integers are exact.
 
+// Loops over registers, which unroll: an index says which one.
+#![allow(clippy::needless_range_loop)]
+
 use std::arch::x86_64::*;
 use std::array;
 

@@ -3,6 +3,9 @@
 //! int8 is `vpdpbusd` (VNNI), four products a lane; bf16 is `vdpbf16ps` where the CPU has it, else the bf16 numbers are
 //! widened and multiplied as f32.
 
+// Loops over registers, which unroll: an index says which one.
+#![allow(clippy::needless_range_loop)]
+
 use std::arch::x86_64::*;
 use std::array;
 

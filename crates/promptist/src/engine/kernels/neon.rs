@@ -3,6 +3,9 @@
 //! int8 is `sdot`, four products a lane. It multiplies signed by signed, so the inputs' top bits are flipped (128 less) and
 //! their zero points with them. bf16 is widened and multiplied as f32. Run in CI under emulation only.
 
+// Loops over registers, which unroll: an index says which one.
+#![allow(clippy::needless_range_loop)]
+
 use std::arch::aarch64::*;
 use std::arch::asm;
 use std::array;
