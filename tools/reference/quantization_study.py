@@ -24,8 +24,9 @@ Gaussian logits are so close that agreement says nothing of a trained model. Thr
   takes down again: a rule that divides by the gain alone brings them back.
 
 Smoothing divides input channel k by `s_k` (in the LayerNorm's gain and bias, at no cost) and multiplies
-its weights: `gain` takes `|gain|` to a power, `balanced` the root of the channel's range over its largest
-weight, with the range guessed as `3 |gain| + |bias|` or, `calibrated`, seen on other tokens.
+its weights: `gain^a` takes `|gain|^a`, `range^a` the channel's range to `a` over its largest weight to
+`1 - a`, with the range guessed as `3 |gain| + |bias|`; `calibrated` is `range^0.5` with the range seen on
+other tokens. `wide N`: the N channels of the largest range in 16 bits (two products of 8), the others in 8.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -61,7 +63,9 @@ class Scheme:
     group: int | None = None  # input channels that share a scale; None is the whole row
     symmetric: bool = False  # zero point 128
     by_range: bool = False  # input channels after a LayerNorm sorted by their range
-    smoothing: float | str = 0.0  # a power of |gain|, "balanced" or "calibrated"
+    smoothing: str = ""  # gain, range or calibrated, to the power of
+    alpha: float = 0.5
+    wide: int = 0  # the first input channels after a LayerNorm, by range, in 16 bits
     kv_bf16: bool = False
     only: tuple[str, ...] = PRODUCTS  # the others stay f32
 
@@ -81,24 +85,29 @@ class Product:
         """What smoothing divides each input channel by, `[K]`."""
         if scheme.smoothing == "calibrated" and self.kind != "mlp.c_proj":
             reach = self.seen
-        elif scheme.smoothing == "balanced" and self.norm is not None:
-            reach = 3 * self.norm[0].abs() + self.norm[1].abs()
-        elif isinstance(scheme.smoothing, float) and scheme.smoothing > 0 and self.norm is not None:
-            return self.norm[0].abs().clamp(min=1e-4) ** scheme.smoothing
-        else:
+        elif self.norm is None or not scheme.smoothing:
             return None
-        return (reach.clamp(min=1e-4) / self.weight.abs().amax(1).clamp(min=1e-6)).sqrt()
+        elif scheme.smoothing == "gain":
+            return self.norm[0].abs().clamp(min=1e-4) ** scheme.alpha
+        else:
+            reach = self.guessed_range()
+        largest = self.weight.abs().amax(1).clamp(min=1e-6)
+        return reach.clamp(min=1e-4) ** scheme.alpha / largest ** (1 - scheme.alpha)
+
+    def guessed_range(self) -> torch.Tensor:
+        gain, bias = self.norm
+        return 3 * gain.abs() + bias.abs()
 
     def prepared(self, scheme: Scheme) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         """Rounded weights, the order of the input channels and their divisor."""
-        key = (scheme.weights, scheme.weight_group, scheme.by_range, scheme.smoothing)
+        key = (scheme.weights, scheme.weight_group, scheme.by_range, scheme.smoothing, scheme.alpha)
         if key not in self.cache:
             self.cache.clear()
             weight, order, divisor = self.weight, None, self.divisor(scheme)
             if divisor is not None:
                 weight = weight * divisor[:, None]
             if scheme.by_range and self.norm is not None:
-                reach = self.norm[0].abs() if divisor is None else self.norm[0].abs() / divisor
+                reach = self.guessed_range() if divisor is None else self.guessed_range() / divisor
                 order = reach.argsort(descending=True, stable=True)
                 weight = weight[order]
             self.cache[key] = (round_weights(weight, scheme), order, divisor)
@@ -114,7 +123,8 @@ class Product:
                 x = x / divisor
             if order is not None:
                 x = x[:, order]
-            y = round_activations(x, scheme) @ weight
+            wide = scheme.wide if self.norm is not None else 0
+            y = round_activations(x, scheme, wide) @ weight
         else:
             y = x @ self.weight
         return y if self.bias is None else y + self.bias
@@ -138,8 +148,12 @@ def round_weights(weight: torch.Tensor, scheme: Scheme) -> torch.Tensor:
     return ((codes - zero) * scale).reshape(k, n)
 
 
-def round_activations(x: torch.Tensor, scheme: Scheme) -> torch.Tensor:
+def round_activations(x: torch.Tensor, scheme: Scheme, wide: int = 0) -> torch.Tensor:
     """`[R, K]` to the nearest that the scheme can hold, a scale for each row and group."""
+    if wide:
+        scale = x[:, :wide].abs().amax(-1, keepdim=True).clamp(min=1e-30) / 32639
+        first = (x[:, :wide] / scale).round_() * scale
+        return torch.cat([first, round_activations(x[:, wide:], replace(scheme, group=None))], dim=1)
     if scheme.activations is None:
         return x
     if scheme.activations == "bf16":
@@ -256,25 +270,32 @@ def random_gpt2(kind: str, layers: int, outliers: int, seed: int) -> GPT2LMHeadM
 def schemes() -> Iterator[Scheme]:
     yield Scheme("bf16, kv f32", weights="bf16", activations="bf16")
     yield Scheme("bf16, kv bf16", weights="bf16", activations="bf16", kv_bf16=True)
+    for alpha in (0.0, 0.25, 0.5):
+        yield Scheme(f"s8 weights alone, range^{alpha}", activations=None, smoothing="range", alpha=alpha)
     yield Scheme("s8 weights alone", activations=None)
-    yield Scheme("s8 weights alone, balanced", activations=None, smoothing="balanced")
     for group in (None, 256, 128, 64):
         for about, symmetric in (("symmetric", True), ("asymmetric", False)):
             yield Scheme(f"int8, {group or 'row'}, {about}", group=group, symmetric=symmetric)
     for group in (128, 64):
-        yield Scheme(f"int8, {group}, asymmetric, by range", group=group, by_range=True)
-    for smoothing, group in itertools.product((0.5, 1.0, "balanced", "calibrated"), (None, 256, 128)):
-        about = smoothing if isinstance(smoothing, str) else f"gain^{smoothing}"
-        yield Scheme(f"int8, {group or 'row'}, asymmetric, {about}", group=group, smoothing=smoothing)
-    best = Scheme("int8, row, asymmetric, balanced", smoothing="balanced")
-    yield replace(best, name="int8, row, symmetric, balanced", symmetric=True)
-    yield replace(best, name="int8, 128, asymmetric, by range, balanced", group=128, by_range=True)
+        yield Scheme(f"int8, {group}, by range", group=group, by_range=True)
+    smoothings = (("gain", 0.5), ("gain", 1.0), ("range", 0.25), ("range", 0.5), ("calibrated", 0.5))
+    for (smoothing, alpha), group in itertools.product(smoothings, (None, 256, 128)):
+        about = f"int8, {group or 'row'}, {smoothing}^{alpha}"
+        yield Scheme(about, group=group, smoothing=smoothing, alpha=alpha)
+    yield Scheme("int8, row, symmetric, range^0.5", symmetric=True, smoothing="range")
+    for group in (128, 64):
+        yield Scheme(f"int8, {group}, by range, range^0.25", group=group, by_range=True, smoothing="range", alpha=0.25)
+    for alpha, wide in itertools.product((0.0, 0.25, 0.5), (32, 64)):
+        about = f"int8, row, range^{alpha}, wide {wide}"
+        yield Scheme(about, by_range=True, smoothing="range", alpha=alpha, wide=wide)
     for kind in PRODUCTS:
-        yield replace(best, name=f"{best.name}: {kind} alone", only=(kind,))
+        about = f"int8, row, range^0.0, wide 64: {kind} alone"
+        yield Scheme(about, by_range=True, smoothing="range", alpha=0.0, wide=64, only=(kind,))
     for group in (64, 32):
         yield Scheme(f"u4 groups of {group}, activations f32", "u4", group, activations=None)
-        yield Scheme(f"u4 groups of {group}, u8 rows, balanced", "u4", group, smoothing="balanced")
-        yield Scheme(f"u4 groups of {group}, u8 rows, balanced, s8 head", "u4", group, smoothing="balanced", only=PRODUCTS[:-1])
+        yield Scheme(f"u4 groups of {group}, u8 rows, range^0.5", "u4", group, smoothing="range")
+        layers = Scheme(f"u4 groups of {group}, u8 rows, range^0.5, s8 head", "u4", group, smoothing="range")
+        yield replace(layers, only=PRODUCTS[:-1])
 
 
 @torch.no_grad()
@@ -336,7 +357,7 @@ def main() -> None:
     parser.add_argument("--outliers", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=512, help="of the random model's text")
     parser.add_argument("--prompts", type=int, default=60, help="of the given texts")
-    parser.add_argument("--scheme", default="", help="only schemes whose name has this in it")
+    parser.add_argument("--scheme", default="", help="only schemes whose name matches this pattern")
     parser.add_argument("--seed", type=int, default=7)
     arguments = parser.parse_args()
 
@@ -348,7 +369,7 @@ def main() -> None:
     else:
         model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.float32).eval()
         texts = adapted_texts(model, arguments.model, arguments.text, arguments.prompts)
-    report(Gpt2(model), texts[1:], texts[:1], [scheme for scheme in schemes() if arguments.scheme in scheme.name])
+    report(Gpt2(model), texts[1:], texts[:1], [scheme for scheme in schemes() if re.search(arguments.scheme, scheme.name)])
     print(f"\n{time.monotonic() - started:.0f} s")
 
 
