@@ -4,7 +4,7 @@
 
 | path | what |
 |---|---|
-| `DIR/hf/` | safetensors in f32, config and tokenizer as on the Hugging Face Hub: transformers and promptist |
+| `DIR/hf/` | safetensors in f32, config and tokenizer as on the Hub: for transformers and promptist |
 | `DIR/ctranslate2-{float32,int8}/` | by CTranslate2's own converter |
 | `DIR/llama.cpp-{f32,bf16,q8_0}.gguf` | by the gguf package |
 | `DIR/prompts.json` | `texts` that are 16 tokens each with `" Rephrase:"`, and their `ids` |

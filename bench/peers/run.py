@@ -85,7 +85,15 @@ class Worker:
     def __init__(self, tool: str, cores: list[str], arguments: argparse.Namespace) -> None:
         name, precision = tool.split(":")
         threads = str(len(cores))
-        command = ["taskset", "-c", ",".join(cores), sys.executable, str(HERE / "workers.py"), name, precision]
+        command = [
+            "taskset",
+            "-c",
+            ",".join(cores),
+            sys.executable,
+            str(HERE / "workers.py"),
+            name,
+            precision,
+        ]
         command += ["--checkpoint", str(arguments.checkpoint), "--threads", threads]
         command += ["--program", str(arguments.program)]
         self.tool = tool
@@ -141,7 +149,7 @@ def main() -> None:
         for worker in workers:
             worker.stop()
         results["bandwidth"][threads] = [before, read_bandwidth(cores)]
-    write(arguments.out, results, samples)
+        write(arguments.out, results, samples)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -240,7 +248,9 @@ def read_bandwidth_of_numpy(cores: list[str]) -> float:
         "print(a.nbytes / sorted(times)[7] * 1e-9)"
     )
     readers = [
-        subprocess.Popen(["taskset", "-c", core, sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            ["taskset", "-c", core, sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+        )
         for core in cores
     ]
     return sum(float(reader.communicate()[0]) for reader in readers)
@@ -313,11 +323,23 @@ def tables(samples: list[Sample], threads: int, results: dict[str, Any]) -> list
     titles = [case.title for case in cases]
     rounds = max(sample.round for sample in samples) + 1
     tokens = cases[0].max_new_tokens
-    lines = [f"### {threads} threads", "", f"Seconds for {tokens} new tokens: median of {rounds} (least-most)", ""]
-    lines += table(["", *titles, "same answer"], [
-        [tool, *(cell(tool, case) for case in cases), same_answers([s for s in samples if s.tool == tool])]
-        for tool in tools
-    ])
+    lines = [
+        f"### {threads} threads",
+        "",
+        f"Seconds for {tokens} new tokens: median of {rounds} (least-most)",
+        "",
+    ]
+    lines += table(
+        ["", *titles, "same answer"],
+        [
+            [
+                tool,
+                *(cell(tool, case) for case in cases),
+                same_answers([s for s in samples if s.tool == tool]),
+            ]
+            for tool in tools
+        ],
+    )
 
     ours = [tool for tool in tools if tool.startswith("promptist")]
     peers = [tool for tool in tools if tool not in ours]
@@ -326,7 +348,9 @@ def tables(samples: list[Sample], threads: int, results: dict[str, Any]) -> list
         rows = [
             [f"{peer} / {our}"]
             + [
-                f"{middle[peer, case] / middle[our, case]:.2f}" if {(peer, case), (our, case)} <= middle.keys() else ""
+                f"{middle[peer, case] / middle[our, case]:.2f}"
+                if {(peer, case), (our, case)} <= middle.keys()
+                else ""
                 for case in cases
             ]
             for our in ours
@@ -337,29 +361,35 @@ def tables(samples: list[Sample], threads: int, results: dict[str, Any]) -> list
     bandwidth = results["bandwidth"].get(threads)
     if ours and bandwidth:
         lines += [
-            f"The cores read {bandwidth[0]:.1f} GB/s before and {bandwidth[1]:.1f} after. Weights read once a step, "
-            f"prompt and everything else included in the time: GB/s, and the time over that of reading alone",
+            f"The cores read {bandwidth[0]:.1f} GB/s before and {bandwidth[1]:.1f} after. Of weights, read "
+            "once a step: GB/s, and the time, prompt and all else included, over that of reading them alone",
             "",
         ]
         rows = []
         for our in ours:
             bytes_a_step = results["weights_a_step"] * BYTES_A_WEIGHT[our.split(":")[1]]
-            floor = bytes_a_step * tokens / (max(bandwidth) * 1e9)
-            rows.append([our] + [
-                f"{bytes_a_step * tokens / middle[our, case] * 1e-9:.1f}, {middle[our, case] / floor:.2f}x"
-                if (our, case) in middle and case.num_prompts == 1 else ""
-                for case in cases
-            ])
+            rows.append([our])
+            for case in cases:
+                seconds = middle.get((our, case))
+                if seconds is None or case.num_prompts > 1:
+                    rows[-1].append("")
+                    continue
+                achieved = bytes_a_step * tokens / seconds * 1e-9
+                rows[-1].append(f"{achieved:.1f}, {max(bandwidth) / achieved:.2f}x")
         lines += table(["", *titles], rows)
 
     goal_case = next((case for case in cases if case.num_prompts == 1 and case.num_beams == 8), None)
     rows = []
     for our, share, theirs in GOALS:
-        quickest = min((middle[peer, goal_case] for peer in theirs if (peer, goal_case) in middle), default=None)
+        quickest = min(
+            (middle[peer, goal_case] for peer in theirs if (peer, goal_case) in middle), default=None
+        )
         if quickest is None or (our, goal_case) not in middle:
             continue
         seen = middle[our, goal_case] / quickest
-        rows.append([our, " or ".join(theirs), f"{share:.2f}", f"{seen:.3f}", "pass" if seen <= share else "**fail**"])
+        rows.append(
+            [our, " or ".join(theirs), f"{share:.2f}", f"{seen:.3f}", "pass" if seen <= share else "**fail**"]
+        )
     if rows and threads == 2:
         lines += table(["8 beams", "of", "at most", "measured", ""], rows)
     for tool in tools:

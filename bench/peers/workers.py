@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 Ids = list[list[int]]
 
@@ -51,6 +51,12 @@ class Request:
 
 
 Decode = Callable[[Request], Ids]
+
+
+class Tool(Protocol):
+    """What is timed: one way or several of answering a request."""
+
+    def variants(self, request: Request) -> dict[str, Decode]: ...
 
 
 class Transformers:
@@ -84,7 +90,7 @@ class Transformers:
 
 
 class CTranslate2:
-    """`generate_batch`; several prompts in one batch over all threads, or shared out to one worker a thread."""
+    """`generate_batch`; several prompts in one batch on all threads, or shared among workers."""
 
     def __init__(self, checkpoint: Checkpoint, precision: str, threads: int) -> None:
         import ctranslate2
@@ -108,7 +114,9 @@ class CTranslate2:
         sizes = {prompts, max(1, prompts // 4)}
         return {
             f"{workers} worker(s), batches of {size // workers or 1}": (
-                lambda request, workers=workers, size=size: self.decode(request, workers, size // workers or 1)
+                lambda request, workers=workers, size=size: self.decode(
+                    request, workers, size // workers or 1
+                )
             )
             for workers in sorted(inter)
             for size in sorted(sizes)
@@ -224,7 +232,7 @@ def main() -> None:
         print(json.dumps({"seconds": seconds, "ids": ids, "how": how}), file=answers, flush=True)
 
 
-def quickest(tool: Any, request: Request) -> tuple[str, Decode]:
+def quickest(tool: Tool, request: Request) -> tuple[str, Decode]:
     variants = tool.variants(request)
     if isinstance(tool, Promptist):  # each of its processes warms up by itself
         return next(iter(variants.items()))
@@ -235,7 +243,7 @@ def quickest(tool: Any, request: Request) -> tuple[str, Decode]:
     return min(variants.items(), key=lambda variant: timed(tool, variant[1], request)[0])
 
 
-def timed(tool: Any, decode: Decode, request: Request) -> tuple[float, Ids]:
+def timed(tool: Tool, decode: Decode, request: Request) -> tuple[float, Ids]:
     started = time.perf_counter()
     ids = decode(request)
     seconds = time.perf_counter() - started

@@ -47,7 +47,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 PRODUCTS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj", "head")
 AFTER_LAYER_NORM = {"attn.c_attn": "ln_1", "mlp.c_fc": "ln_2", "head": "ln_f"}
 MARGIN_NATS = 0.1
-RANK_SLOPE = 1.2
 CONTEXT_NATS = 3.5
 BRANCH = 0.04  # of the weights that write to the residual stream
 
@@ -215,7 +214,7 @@ class Gpt2:
         return self.products["head"](self.norm(x, "ln_f"), scheme)
 
 
-def random_gpt2(kind: str, layers: int, outliers: int, seed: int) -> GPT2LMHeadModel:
+def random_gpt2(kind: str, layers: int, outliers: int, rank_slope: float, seed: int) -> GPT2LMHeadModel:
     """The 124M shape with outlier channels and logits that fall with the logarithm of a token's rank."""
     generator = torch.Generator().manual_seed(seed)
     model = GPT2LMHeadModel(GPT2Config(n_layer=layers)).eval()
@@ -239,9 +238,11 @@ def random_gpt2(kind: str, layers: int, outliers: int, seed: int) -> GPT2LMHeadM
         direction = draw((e,), 1.0)
         direction /= direction.norm()
         log_rank = (torch.randperm(vocab, generator=generator) + 1.0).log()
-        transformer.wte.weight -= RANK_SLOPE * std * (log_rank[:, None] - log_rank.mean()) * direction
+        transformer.wte.weight -= rank_slope * std * (log_rank[:, None] - log_rank.mean()) * direction
 
-        readers = [(b.ln_1, b.attn.c_attn.weight) for b in blocks] + [(b.ln_2, b.mlp.c_fc.weight) for b in blocks]
+        readers = [(b.ln_1, b.attn.c_attn.weight) for b in blocks] + [
+            (b.ln_2, b.mlp.c_fc.weight) for b in blocks
+        ]
         readers.append((transformer.ln_f, transformer.wte.weight.T))
         if kind == "massive":
             channels = torch.randperm(e, generator=generator)[:3]
@@ -263,7 +264,9 @@ def random_gpt2(kind: str, layers: int, outliers: int, seed: int) -> GPT2LMHeadM
         transformer.ln_f.weight *= spread
         transformer.ln_f.bias *= spread
         reader = transformer.wte.weight.T @ log_rank.sub(log_rank.mean())
-        transformer.ln_f.bias -= RANK_SLOPE * reader / (reader @ reader) * log_rank.sub(log_rank.mean()).square().sum()
+        transformer.ln_f.bias -= (
+            rank_slope * reader / (reader @ reader) * log_rank.sub(log_rank.mean()).square().sum()
+        )
     return model
 
 
@@ -283,8 +286,10 @@ def schemes() -> Iterator[Scheme]:
         about = f"int8, {group or 'row'}, {smoothing}^{alpha}"
         yield Scheme(about, group=group, smoothing=smoothing, alpha=alpha)
     yield Scheme("int8, row, symmetric, range^0.5", symmetric=True, smoothing="range")
-    for group in (128, 64):
-        yield Scheme(f"int8, {group}, by range, range^0.25", group=group, by_range=True, smoothing="range", alpha=0.25)
+    for group in (256, 128, 64):
+        yield Scheme(
+            f"int8, {group}, by range, range^0.25", group=group, by_range=True, smoothing="range", alpha=0.25
+        )
     for alpha, wide in itertools.product((0.0, 0.25, 0.5), (32, 64)):
         about = f"int8, row, range^{alpha}, wide {wide}"
         yield Scheme(about, by_range=True, smoothing="range", alpha=alpha, wide=wide)
@@ -299,7 +304,9 @@ def schemes() -> Iterator[Scheme]:
 
 
 @torch.no_grad()
-def report(model: Gpt2, texts: list[torch.Tensor], calibration: list[torch.Tensor], wanted: list[Scheme]) -> None:
+def report(
+    model: Gpt2, texts: list[torch.Tensor], calibration: list[torch.Tensor], wanted: list[Scheme]
+) -> None:
     exact = Scheme("f32", only=())
     for ids in calibration:
         model.logits(ids, Scheme("calibrate", only=()))
@@ -310,9 +317,14 @@ def report(model: Gpt2, texts: list[torch.Tensor], calibration: list[torch.Tenso
     entropy = torch.cat([-(q.exp() * q).sum(-1) for q in logs])
     copies = torch.cat([t.argmax(-1) == ids for t, ids in zip(truth, texts, strict=True)])
     distinct = len(torch.cat([t.argmax(-1) for t in truth]).unique())
-    print(f"\n{len(margins)} tokens; f32: entropy {entropy.mean():.2f} nats, margin median {margins.median():.2f},")
-    print(f"under {MARGIN_NATS} nat {(margins < MARGIN_NATS).float().mean():.1%}, top-1 repeats the token read "
-          f"{copies.float().mean():.1%}, distinct top-1 {distinct}\n")
+    print(
+        f"\n{len(margins)} tokens; f32: entropy {entropy.mean():.2f} nats, "
+        f"margin median {margins.median():.2f},"
+    )
+    print(
+        f"under {MARGIN_NATS} nat {(margins < MARGIN_NATS).float().mean():.1%}, top-1 repeats the token read "
+        f"{copies.float().mean():.1%}, distinct top-1 {distinct}\n"
+    )
     print("| scheme | top-1 | margin > 0.1 | exp(KL) | text ppl | logit error |")
     print("|---|---|---|---|---|---|", flush=True)
     for scheme in wanted:
@@ -329,7 +341,8 @@ def report(model: Gpt2, texts: list[torch.Tensor], calibration: list[torch.Tenso
         ppl = (torch.cat(nll).mean() - torch.cat(nll_exact).mean()).exp()
         print(
             f"| {scheme.name} | {agree.float().mean():.2%} | {agree[clear].float().mean():.2%} "
-            f"| {torch.cat(kl).mean().exp():.4f} | {ppl:.4f} | {torch.cat(error).square().mean().sqrt():.2%} |",
+            f"| {torch.cat(kl).mean().exp():.4f} | {ppl:.4f} "
+            f"| {torch.cat(error).square().mean().sqrt():.2%} |",
             flush=True,
         )
 
@@ -355,6 +368,9 @@ def main() -> None:
     parser.add_argument("--text", type=Path, nargs="*", default=[], help="prompts, a line each, for --model")
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--outliers", type=int, default=8)
+    parser.add_argument(
+        "--rank-slope", type=float, default=1.2, help="nats a logit falls for each e-fold of its token's rank"
+    )
     parser.add_argument("--tokens", type=int, default=512, help="of the random model's text")
     parser.add_argument("--prompts", type=int, default=60, help="of the given texts")
     parser.add_argument("--scheme", default="", help="only schemes whose name matches this pattern")
@@ -364,12 +380,19 @@ def main() -> None:
     torch.manual_seed(arguments.seed)
     started = time.monotonic()
     if arguments.random:
-        model = random_gpt2(arguments.random, arguments.layers, arguments.outliers, arguments.seed)
+        model = random_gpt2(
+            arguments.random, arguments.layers, arguments.outliers, arguments.rank_slope, arguments.seed
+        )
         texts = list(torch.randint(0, model.config.vocab_size, (arguments.tokens // 128 + 1, 128)))
     else:
         model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.float32).eval()
         texts = adapted_texts(model, arguments.model, arguments.text, arguments.prompts)
-    report(Gpt2(model), texts[1:], texts[:1], [scheme for scheme in schemes() if re.search(arguments.scheme, scheme.name)])
+    report(
+        Gpt2(model),
+        texts[1:],
+        texts[:1],
+        [scheme for scheme in schemes() if re.search(arguments.scheme, scheme.name)],
+    )
     print(f"\n{time.monotonic() - started:.0f} s")
 
 
