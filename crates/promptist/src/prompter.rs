@@ -58,8 +58,8 @@ impl Default for Backend {
 
 /// A language model on its backend.
 enum Model {
-    Engine(Engine),
-    TensorLibrary(Gpt2),
+    Engine(Box<Engine>),
+    TensorLibrary(Box<Gpt2>),
 }
 
 /// Which model answered.
@@ -175,7 +175,7 @@ impl Prompter {
         let identity = ModelIdentity { name: files.name().to_owned(), sha256: weights.sha256() };
         let model = match backend {
             Backend::TensorLibrary(device) => {
-                Model::TensorLibrary(folder::from_weights(&config, &weights, device)?)
+                Model::TensorLibrary(Box::new(folder::from_weights(&config, &weights, device)?))
             }
             &Backend::Engine { precision, isa, num_threads } => {
                 let precision = match precision {
@@ -183,7 +183,7 @@ impl Prompter {
                     None => pick_precision(files, &identity.sha256)?,
                 };
                 let options = EngineOptions { precision, isa, num_threads };
-                Model::Engine(Engine::open(&config, &weights, options)?)
+                Model::Engine(Box::new(Engine::open(&config, &weights, options)?))
             }
         };
         let tokenizer = match files {
@@ -240,8 +240,8 @@ impl Prompter {
     /// As there.
     pub fn observe(&self, texts: &[ForcedText]) -> Result<Vec<Vec<Observation>>> {
         match &self.model {
-            Model::Engine(engine) => teacher_forcing::observe(engine, texts),
-            Model::TensorLibrary(model) => teacher_forcing::observe(model, texts),
+            Model::Engine(engine) => teacher_forcing::observe(&**engine, texts),
+            Model::TensorLibrary(model) => teacher_forcing::observe(&**model, texts),
         }
     }
 
@@ -355,8 +355,8 @@ impl Prompter {
     /// The answers to each row, by whatever computes.
     fn decode(&self, rows: &[&Prepared], settings: &AdaptSettings) -> Result<Vec<Vec<Hypothesis>>> {
         match &self.model {
-            Model::Engine(engine) => self.decode_with(engine, rows, settings),
-            Model::TensorLibrary(model) => self.decode_with(model, rows, settings),
+            Model::Engine(engine) => self.decode_with(&**engine, rows, settings),
+            Model::TensorLibrary(model) => self.decode_with(&**model, rows, settings),
         }
     }
 

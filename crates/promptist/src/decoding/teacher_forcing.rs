@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn texts_without_a_beginning_or_an_end_are_refused() {
-        let ids = vec![1; 40];
+        let ids = [1; 40];
         for (len, from) in [(5, 0), (5, 5), (0, 1), (34, 1)] {
             assert!(
                 observe(&model(), &[ForcedText { token_ids: &ids[..len], from }]).is_err(),

@@ -27,6 +27,7 @@ pub mod packed;
 mod pool;
 pub mod precision;
 pub mod precision_report;
+mod smoothing;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -10,6 +10,7 @@ use super::layer_norm::LayerNorm;
 use super::math::LANES;
 use super::packed::{BLOCK, PackedMatrix, Packer, WeightLayout};
 use super::precision::Precision;
+use super::smoothing::Smoothing;
 use crate::error::Result;
 use crate::gpt2::config::Gpt2Config;
 
@@ -78,13 +79,14 @@ impl Model {
         let packer = Packer::with_shapes(precision, isa, shapes);
         let mut reader = Reader { config, precision, read, packer };
         let h = (0..config.n_layer).map(|layer_idx| reader.block(layer_idx)).collect::<Result<_>>()?;
-        let ln_f = reader.norm("ln_f")?;
-        let wte = read("wte.weight", &[v, e])?;
-        let head = reader.packer.pack(&wte, WeightLayout::OutIn, e, v, ln_f.order.as_deref());
+        let mut head = read("wte.weight", &[v, e])?;
+        let wte = Embedding::new(&head, precision);
+        let ln_f = reader.norm("ln_f", &mut head, WeightLayout::OutIn)?;
+        let head = reader.packer.pack(&head, WeightLayout::OutIn, e, v, ln_f.order.as_deref());
         Ok(Self {
             precision,
             isa,
-            wte: Embedding::new(wte, precision),
+            wte,
             wpe: read("wpe.weight", &[config.n_positions, e])?,
             h,
             ln_f,
@@ -116,10 +118,10 @@ impl Model {
 }
 
 impl Embedding {
-    fn new(values: Vec<f32>, precision: Precision) -> Self {
+    fn new(values: &[f32], precision: Precision) -> Self {
         let fits = || values.iter().all(|value| value.abs() <= f16::MAX.to_f32());
         if precision == Precision::F32 || !fits() {
-            return Self::F32(values);
+            return Self::F32(values.to_vec());
         }
         Self::F16(values.iter().map(|&value| f16::from_f32(value)).collect())
     }
@@ -159,13 +161,14 @@ struct Reader<'a, R> {
 impl<R: Read> Reader<'_, R> {
     fn block(&mut self, layer_idx: usize) -> Result<Block> {
         let name = |part: &str| format!("h.{layer_idx}.{part}");
-        let (ln_1, ln_2) = (self.norm(&name("ln_1"))?, self.norm(&name("ln_2"))?);
         // Reading is widening to f32, mostly: on all threads, as packing is.
         let read = self.read;
-        let weights = block_matrices(self.config)
+        let mut weights = block_matrices(self.config)
             .into_par_iter()
             .map(|(part, shape)| read(&name(&format!("{part}.weight")), &shape))
             .collect::<Result<Vec<_>>>()?;
+        let ln_1 = self.norm(&name("ln_1"), &mut weights[0], WeightLayout::InOut)?;
+        let ln_2 = self.norm(&name("ln_2"), &mut weights[2], WeightLayout::InOut)?;
         let orders = [ln_1.order.as_deref(), None, ln_2.order.as_deref(), None];
         let mut linears = Vec::with_capacity(weights.len());
         for (((part, [k, n]), order), weight) in
@@ -182,13 +185,47 @@ impl<R: Read> Reader<'_, R> {
         Ok(Block { ln_1, c_attn, attention_scale, attn_c_proj, ln_2, c_fc, mlp_c_proj })
     }
 
-    /// In int8, neighbours share a scale: outliers had better be neighbours.
-    fn norm(&self, name: &str) -> Result<Norm> {
+    /// The norm of that name and, in int8, what smoothing makes of it and of `weights`, which read it.
+    fn norm(&self, name: &str, weights: &mut [f32], layout: WeightLayout) -> Result<Norm> {
         let e = self.config.n_embd;
         let weight = (self.read)(&format!("{name}.weight"), &[e])?;
         let bias = (self.read)(&format!("{name}.bias"), &[e])?;
         let layer_norm = LayerNorm::new(weight, bias, self.config.layer_norm_epsilon);
-        let order = (self.precision == Precision::Int8).then(|| layer_norm.order_by_gain());
-        Ok(Norm { layer_norm, order })
+        if self.precision != Precision::Int8 {
+            return Ok(Norm { layer_norm, order: None });
+        }
+        let Smoothing { scales, order } =
+            Smoothing::new(&layer_norm, &largest_by_channel(weights, layout, e));
+        match layout {
+            WeightLayout::InOut => {
+                let n = weights.len() / e;
+                weights.par_chunks_mut(n).zip(&scales).for_each(|(row, &scale)| {
+                    row.iter_mut().for_each(|weight| *weight *= scale);
+                });
+            }
+            WeightLayout::OutIn => weights.par_chunks_mut(e).for_each(|row| {
+                row.iter_mut().zip(&scales).for_each(|(weight, &scale)| *weight *= scale);
+            }),
+        }
+        Ok(Norm { layer_norm: layer_norm.divided_by(&scales), order: Some(order) })
+    }
+}
+
+/// The largest `|weight|` of each of `k` input channels.
+fn largest_by_channel(weights: &[f32], layout: WeightLayout, k: usize) -> Vec<f32> {
+    match layout {
+        WeightLayout::InOut => weights
+            .par_chunks(weights.len() / k)
+            .map(|row| row.iter().fold(0.0, |largest: f32, weight| largest.max(weight.abs())))
+            .collect(),
+        WeightLayout::OutIn => {
+            let mut largest = vec![0.0_f32; k];
+            for row in weights.chunks(k) {
+                for (largest, weight) in largest.iter_mut().zip(row) {
+                    *largest = largest.max(weight.abs());
+                }
+            }
+            largest
+        }
     }
 }

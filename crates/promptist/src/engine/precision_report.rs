@@ -90,9 +90,8 @@ impl PrecisionReport {
 
     /// The fastest precision that holds, if the report is of these weights; else f32.
     pub fn pick(&self, sha256: &str) -> Precision {
-        let holds = |precision| {
-            self.precisions.iter().any(|row| row.precision == precision && row.agreement.holds())
-        };
+        let holds =
+            |precision| self.precisions.iter().any(|row| row.precision == precision && row.agreement.holds());
         let fastest_first = [Precision::Int8, Precision::Bf16];
         let picked = fastest_first.into_iter().find(|&precision| self.sha256 == sha256 && holds(precision));
         picked.unwrap_or(Precision::F32)
