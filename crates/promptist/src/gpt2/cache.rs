@@ -128,7 +128,8 @@ impl Gpt2 {
             )));
         }
         let n_positions = self.config.n_positions;
-        if cache.groups.iter().any(|group| group.len >= n_positions) {
+        let is_full = |group: &Group| group.padding.iter().any(|pad| group.len - pad >= n_positions);
+        if cache.groups.iter().any(is_full) {
             return Err(Error::Shape(format!("a context of {n_positions} positions is full")));
         }
         for prompt in &token_ids[num_rows..] {
