@@ -13,7 +13,7 @@ use promptist::template::Keep;
 use serde_json::{Value, json};
 
 use crate::exit::UsageError;
-use crate::models::{DeviceChoice, ModelArgs};
+use crate::models::ModelArgs;
 use crate::progress::Bars;
 use crate::signals;
 
@@ -60,12 +60,6 @@ pub struct Args {
     /// Inputs decoded together. Changes speed and memory, not the answers.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     batch_size: u32,
-    /// Arithmetic of the decoder.
-    #[arg(long, value_enum, default_value_t = Precision::Auto)]
-    precision: Precision,
-    /// CPU threads; all cores if absent.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    threads: Option<u32>,
 }
 
 #[derive(clap::Args)]
@@ -149,15 +143,6 @@ enum KeepChoice {
     Free,
 }
 
-/// What the decoder computes in.
-#[derive(Clone, Copy, ValueEnum)]
-enum Precision {
-    /// The best that the machine has; today f32.
-    Auto,
-    /// Exact: the answers of transformers.
-    F32,
-}
-
 /// An input, or why there is none.
 struct Row {
     user_input: String,
@@ -166,10 +151,6 @@ struct Row {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let (Precision::Auto | Precision::F32) = args.precision;
-    if let (Some(threads), DeviceChoice::Auto | DeviceChoice::Cpu) = (args.threads, args.model.device) {
-        rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build_global()?;
-    }
     let rows = read_rows(&args)?;
     let prompter = args.model.open()?;
     let settings = settings(&args, &prompter)?;

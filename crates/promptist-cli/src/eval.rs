@@ -11,7 +11,7 @@ use promptist::eval::markdown;
 use promptist::eval::run::{Evaluation, Findings};
 use promptist::prompter::Prompter;
 
-use crate::models::{self, DeviceChoice};
+use crate::models::{self, ComputeArgs};
 use crate::progress::Bars;
 use crate::signals;
 
@@ -34,9 +34,8 @@ pub struct Args {
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
-    device: DeviceChoice,
+    #[command(flatten)]
+    compute: ComputeArgs,
 }
 
 pub fn run(args: Args) -> Result<()> {
@@ -48,10 +47,10 @@ pub fn run(args: Args) -> Result<()> {
         bail!("{}: holds a report already; name another folder", args.out.display());
     }
     std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
-    let device = args.device.device();
-    let prompter = Prompter::open(&models::files(&config.model)?, &device)?;
+    let backend = args.compute.backend()?;
+    let prompter = Prompter::open(&models::files(&config.model)?, &backend)?;
     let before_sft = match config.likelihood.as_ref().and_then(|part| part.before_sft.as_ref()) {
-        Some(model) => Some(Prompter::open(&models::files(model)?, &device)?),
+        Some(model) => Some(Prompter::open(&models::files(model)?, &backend)?),
         None => None,
     };
     let stop = signals::stop_flag()?;

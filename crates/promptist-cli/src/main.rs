@@ -8,6 +8,7 @@ mod eval;
 mod exit;
 mod model;
 mod models;
+mod precision;
 mod progress;
 mod signals;
 mod train;

@@ -13,6 +13,7 @@ use promptist::weights::Dtype;
 use serde_json::json;
 
 use crate::models;
+use crate::precision;
 use crate::progress::Bars;
 
 #[derive(clap::Args)]
@@ -43,6 +44,15 @@ Examples:
   promptist model convert microsoft/Promptist --out promptist-bf16 --dtype bf16
   promptist model convert old-folder --out new-folder --max-shard-size 200MB")]
     Convert(ConvertArgs),
+    /// Measure how far bf16 and int8 are from f32, for --precision auto to go by.
+    #[command(after_help = "\
+Examples:
+  promptist model precision runs/sft/model --input prompts.txt
+  promptist model precision mini --input a.txt b.txt --limit 300 --output precision.json
+
+The model adapts the inputs in f32. Each approximation is asked about every token of those answers,
+then adapts the inputs itself.")]
+    Precision(precision::Args),
     /// Check a model: sums, header, shapes, finite values, tokenizer. Exit code 1 if it fails.
     Verify(ModelArgs),
 }
@@ -113,6 +123,7 @@ pub fn run(args: Args) -> Result<()> {
         Command::Pull(args) => pull(&args),
         Command::Info(args) => info(&args),
         Command::Convert(args) => convert(&args),
+        Command::Precision(args) => precision::run(&args),
         Command::Verify(args) => verify(&args),
     }
 }

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use burn::tensor::Device;
 use clap::ValueEnum;
+use promptist::engine::{Isa, Precision};
 use promptist::hub::{DEFAULT_ENDPOINT, HubConfig};
 use promptist::model_source::{ModelFiles, ModelSource};
-use promptist::prompter::Prompter;
+use promptist::prompter::{Backend, Prompter};
 
+use crate::exit::UsageError;
 use crate::progress::Bars;
 
 #[derive(clap::Args)]
@@ -16,9 +18,35 @@ pub struct ModelArgs {
     /// mini (inside this program), a model folder, or a Hub id such as microsoft/Promptist
     #[arg(long, value_name = "MODEL", default_value = "mini")]
     model: String,
+    #[command(flatten)]
+    compute: ComputeArgs,
+}
+
+/// Where and how a prompter computes.
+#[derive(clap::Args)]
+pub struct ComputeArgs {
     /// Where to compute.
     #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
-    pub device: DeviceChoice,
+    device: DeviceChoice,
+    /// Arithmetic of the decoder on the CPU; f32 gives the answers of transformers.
+    #[arg(long, value_enum, default_value_t = PrecisionChoice::Auto)]
+    precision: PrecisionChoice,
+    /// CPU threads; all cores if absent. No answer depends on it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: Option<u32>,
+}
+
+/// What the decoder multiplies in.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PrecisionChoice {
+    /// The fastest that the model's own report allows (`promptist model precision`), else f32.
+    Auto,
+    /// Exact.
+    F32,
+    /// Half the memory traffic, nearly exact.
+    Bf16,
+    /// A quarter of it: the fastest.
+    Int8,
 }
 
 /// A kind of device that this program was built for.
@@ -66,7 +94,48 @@ impl DeviceChoice {
 impl ModelArgs {
     /// Opens the model, fetching it first if it is on the Hub and not in the cache.
     pub fn open(&self) -> Result<Prompter> {
-        Ok(Prompter::open(&files(&self.model)?, &self.device.device())?)
+        Ok(Prompter::open(&files(&self.model)?, &self.compute.backend()?)?)
+    }
+}
+
+impl ComputeArgs {
+    /// The decoder on the CPU; the tensor library on any other device. `PROMPTIST_ISA` names an
+    /// instruction set (`portable`, `avx2`, `avx512`, `neon`) to compute with, to compare them.
+    pub fn backend(&self) -> Result<Backend> {
+        let num_threads = match self.threads {
+            Some(threads) => threads as usize,
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        // Opening a model packs its weights on rayon's threads.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(num_threads).build_global();
+        let precision = match self.precision {
+            PrecisionChoice::Auto => None,
+            PrecisionChoice::F32 => Some(Precision::F32),
+            PrecisionChoice::Bf16 => Some(Precision::Bf16),
+            PrecisionChoice::Int8 => Some(Precision::Int8),
+        };
+        match self.device {
+            DeviceChoice::Auto | DeviceChoice::Cpu => {
+                Ok(Backend::Engine { precision, isa: isa()?, num_threads })
+            }
+            #[allow(unreachable_patterns, reason = "the other devices are features")]
+            _ if precision.is_some_and(|precision| precision != Precision::F32) => {
+                Err(UsageError("--precision is the CPU's: other devices compute in f32".into()).into())
+            }
+            #[allow(unreachable_patterns, reason = "the other devices are features")]
+            device => Ok(Backend::TensorLibrary(device.device())),
+        }
+    }
+}
+
+/// The instruction set that `PROMPTIST_ISA` names; none if it is not set.
+pub fn isa() -> Result<Option<Isa>> {
+    match std::env::var("PROMPTIST_ISA") {
+        Ok(name) if !name.is_empty() => match Isa::parse(&name) {
+            Some(isa) => Ok(Some(isa)),
+            None => bail!("PROMPTIST_ISA: expected portable, avx2, avx512 or neon, found `{name}`"),
+        },
+        _ => Ok(None),
     }
 }
 

@@ -6,15 +6,14 @@
 
 #![allow(clippy::print_stdout)]
 
-use burn::tensor::Device;
 use promptist::mini;
 use promptist::model_source::ModelFiles;
-use promptist::prompter::{AdaptRequest, Prompter};
+use promptist::prompter::{AdaptRequest, Backend, Prompter};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let user_input = std::env::args().nth(1).unwrap_or_else(|| "a cat".to_owned());
     let mini = mini::embedded().ok_or("built without the feature `embedded-model`")?;
-    let prompter = Prompter::open(&ModelFiles::Embedded(mini), &Device::flex())?;
+    let prompter = Prompter::open(&ModelFiles::Embedded(mini), &Backend::default())?;
 
     let request = AdaptRequest { filter: true, ..AdaptRequest::default() };
     let settings = prompter.settings(&request)?;

@@ -7,6 +7,7 @@ pub mod checksums;
 pub mod config_file;
 pub mod data;
 pub mod decoding;
+pub mod engine;
 pub mod error;
 pub mod eval;
 pub mod gpt2;

@@ -10,7 +10,13 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::decoding::{self, DecodingSettings, Finish, Guided, Hypothesis, RawDecodingSettings, sample_key};
+use crate::decoding::teacher_forcing::{self, ForcedText, Observation};
+use crate::decoding::{
+    self, DecodingSettings, Finish, Guided, Hypothesis, LanguageModel, RawDecodingSettings, Request,
+    sample_key,
+};
+use crate::engine::precision_report::{PRECISION_REPORT, PrecisionReport};
+use crate::engine::{Engine, EngineOptions, Isa, Precision};
 use crate::error::{Error, Result};
 use crate::gpt2::{Gpt2, Gpt2Config, folder};
 use crate::model_source::ModelFiles;
@@ -20,10 +26,40 @@ use crate::tokenizer::Tokenizer;
 
 /// A language model that adapts prompts, with its tokenizer and its own default settings.
 pub struct Prompter {
-    model: Gpt2,
+    model: Model,
     tokenizer: Tokenizer,
     defaults: ModelDefaults,
     identity: ModelIdentity,
+}
+
+/// What a prompter computes with.
+#[derive(Debug, Clone)]
+pub enum Backend {
+    /// Our own decoder, on the CPU.
+    Engine {
+        /// `None` picks the fastest that the model's own report of precisions allows, else f32.
+        precision: Option<Precision>,
+        /// `None` for the best that the CPU has.
+        isa: Option<Isa>,
+        /// Threads that compute a step.
+        num_threads: usize,
+    },
+    /// The tensor library, on any of its devices.
+    TensorLibrary(Device),
+}
+
+impl Default for Backend {
+    /// The engine on every core, in the precision that the model's report allows.
+    fn default() -> Self {
+        let EngineOptions { isa, num_threads, .. } = EngineOptions::default();
+        Self::Engine { precision: None, isa, num_threads }
+    }
+}
+
+/// A language model on its backend.
+enum Model {
+    Engine(Box<Engine>),
+    TensorLibrary(Box<Gpt2>),
 }
 
 /// Which model answered.
@@ -89,6 +125,8 @@ pub struct AdaptSettings {
     pub no_artists: bool,
     /// Whether row i is sampled with seed + i.
     pub vary_rows: bool,
+    /// What the model computes in: the model's, not to be changed here.
+    pub precision: Precision,
 }
 
 /// The answers to one input.
@@ -124,8 +162,9 @@ impl Prompter {
     /// Opens a model.
     ///
     /// # Errors
-    /// Naming the file that is missing or wrong, and what was expected.
-    pub fn open(files: &ModelFiles, device: &Device) -> Result<Self> {
+    /// Naming the file that is missing or wrong, and what was expected; [`Error::Config`] if the CPU
+    /// lacks the backend's instruction set.
+    pub fn open(files: &ModelFiles, backend: &Backend) -> Result<Self> {
         let config_path = files.path("config.json");
         let config = files.read("config.json")?;
         let config =
@@ -133,7 +172,20 @@ impl Prompter {
                 |text| Gpt2Config::from_json(text).map_err(|e| Error::file(&config_path, e.to_string())),
             )?;
         let weights = files.weights()?;
-        let model = folder::from_weights(&config, &weights, device)?;
+        let identity = ModelIdentity { name: files.name().to_owned(), sha256: weights.sha256() };
+        let model = match backend {
+            Backend::TensorLibrary(device) => {
+                Model::TensorLibrary(Box::new(folder::from_weights(&config, &weights, device)?))
+            }
+            &Backend::Engine { precision, isa, num_threads } => {
+                let precision = match precision {
+                    Some(precision) => precision,
+                    None => pick_precision(files, &identity.sha256)?,
+                };
+                let options = EngineOptions { precision, isa, num_threads };
+                Model::Engine(Box::new(Engine::open(&config, &weights, options)?))
+            }
+        };
         let tokenizer = match files {
             ModelFiles::Embedded(_) => Tokenizer::from_json(&files.read("tokenizer.json")?)?,
             ModelFiles::Folder { path, .. } => Tokenizer::open(path)?,
@@ -153,7 +205,6 @@ impl Prompter {
             let eos_token_id = config.eos_token_id.or(tokenizer.eos_token_id());
             defaults.decoding.eos_token_id = eos_token_id.map(|id| vec![id]);
         }
-        let identity = ModelIdentity { name: files.name().to_owned(), sha256: weights.sha256() };
         Ok(Self { model, tokenizer, defaults, identity })
     }
 
@@ -167,9 +218,44 @@ impl Prompter {
         &self.tokenizer
     }
 
-    /// The language model.
-    pub fn model(&self) -> &Gpt2 {
-        &self.model
+    /// The precision of the weight products; f32 on the tensor library.
+    pub fn precision(&self) -> Precision {
+        match &self.model {
+            Model::Engine(engine) => engine.options().precision,
+            Model::TensorLibrary(_) => Precision::F32,
+        }
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &Gpt2Config {
+        match &self.model {
+            Model::Engine(engine) => engine.config(),
+            Model::TensorLibrary(model) => model.config(),
+        }
+    }
+
+    /// What the model thinks of texts that are given: see [`teacher_forcing::observe`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn observe(&self, texts: &[ForcedText]) -> Result<Vec<Vec<Observation>>> {
+        match &self.model {
+            Model::Engine(engine) => teacher_forcing::observe(&**engine, texts),
+            Model::TensorLibrary(model) => teacher_forcing::observe(&**model, texts),
+        }
+    }
+
+    /// What the model reads before it answers `user_input`, under its own default settings.
+    ///
+    /// # Errors
+    /// [`Error::EmptyPrompt`]; [`Error::Tokenizer`].
+    pub fn prompt(&self, user_input: &str) -> Result<Vec<u32>> {
+        let trimmed = user_input.trim();
+        if trimmed.is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
+        let keep = self.defaults.ours.keep.unwrap_or_default();
+        self.prompt_ids(trimmed, kept_words(trimmed, keep).as_ref())
     }
 
     /// `request` over the model's own settings over the defaults.
@@ -190,6 +276,7 @@ impl Prompter {
             filter: request.filter,
             no_artists: request.no_artists,
             vary_rows: request.vary_rows,
+            precision: self.precision(),
         })
     }
 
@@ -237,13 +324,9 @@ impl Prompter {
         if trimmed.is_empty() {
             return Err(Error::EmptyPrompt);
         }
-        let kept = match settings.keep {
-            Keep::Exact => Some(KeptWords::new(trimmed)),
-            Keep::Free => None,
-        };
+        let kept = kept_words(trimmed, settings.keep);
         let prompt_ids = self.prompt_ids(trimmed, kept.as_ref())?;
-        let (max_new_tokens, n_positions) =
-            (settings.decoding.max_new_tokens, self.model.config().n_positions);
+        let (max_new_tokens, n_positions) = (settings.decoding.max_new_tokens, self.config().n_positions);
         if prompt_ids.len() + max_new_tokens > n_positions {
             return Err(Error::PromptTooLong {
                 prompt_tokens: prompt_ids.len(),
@@ -269,37 +352,33 @@ impl Prompter {
         Ok(prompt_ids)
     }
 
+    /// The answers to each row, by whatever computes.
     fn decode(&self, rows: &[&Prepared], settings: &AdaptSettings) -> Result<Vec<Vec<Hypothesis>>> {
+        match &self.model {
+            Model::Engine(engine) => self.decode_with(&**engine, rows, settings),
+            Model::TensorLibrary(model) => self.decode_with(&**model, rows, settings),
+        }
+    }
+
+    fn decode_with<M: LanguageModel>(
+        &self,
+        model: &M,
+        rows: &[&Prepared],
+        settings: &AdaptSettings,
+    ) -> Result<Vec<Vec<Hypothesis>>> {
+        let requests = rows.iter().map(|row| Request {
+            prompt: row.prompt_ids.clone(),
+            settings: DecodingSettings { seed: row.seed, ..settings.decoding.clone() },
+            sample_key: sample_key(row.user_input.trim()),
+        });
+        if settings.guidance_scale == 1.0 {
+            return decoding::generate_each(model, requests);
+        }
         let neutral_input = self.defaults.ours.neutral_input.as_deref().unwrap_or(NEUTRAL_INPUT);
-        let neutral_kept = match settings.keep {
-            Keep::Exact => Some(KeptWords::new(neutral_input)),
-            Keep::Free => None,
-        };
-        let neutral_prompt = self.prompt_ids(neutral_input, neutral_kept.as_ref())?;
-        let generate = |rows: &[&Prepared], decoding: &DecodingSettings| {
-            let prompts: Vec<Vec<u32>> = rows.iter().map(|row| row.prompt_ids.clone()).collect();
-            let keys: Vec<u64> = rows.iter().map(|row| sample_key(row.user_input.trim())).collect();
-            if settings.guidance_scale == 1.0 {
-                return decoding::generate(&self.model, &prompts, decoding, &keys);
-            }
-            let guided = Guided {
-                model: &self.model,
-                scale: settings.guidance_scale,
-                neutral_prompt: &neutral_prompt,
-            };
-            decoding::generate(&guided, &prompts, decoding, &keys)
-        };
-        if !(settings.vary_rows && settings.decoding.do_sample) {
-            return generate(rows, &settings.decoding);
-        }
-        // Every row has a seed of its own, and the search takes one.
-        let mut answers = Vec::with_capacity(rows.len());
-        for row in rows {
-            let mut decoding = settings.decoding.clone();
-            decoding.seed = row.seed;
-            answers.extend(generate(&[*row], &decoding)?);
-        }
-        Ok(answers)
+        let neutral_kept = kept_words(neutral_input, settings.keep);
+        let neutral_prompt = &self.prompt_ids(neutral_input, neutral_kept.as_ref())?;
+        let guided = Guided { model, scale: settings.guidance_scale, neutral_prompt };
+        decoding::generate_each(&guided, requests)
     }
 
     fn output(
@@ -350,6 +429,22 @@ struct KeptWords {
     /// What the model sees as the answer's beginning: the words without their closing punctuation,
     /// and a comma, after which it can only add a phrase.
     for_model: String,
+}
+
+/// The user's words as they open the answer, where they do.
+fn kept_words(user_input: &str, keep: Keep) -> Option<KeptWords> {
+    match keep {
+        Keep::Exact => Some(KeptWords::new(user_input)),
+        Keep::Free => None,
+    }
+}
+
+/// What the model's report of precisions allows; f32 without one.
+fn pick_precision(files: &ModelFiles, sha256: &str) -> Result<Precision> {
+    match files.read_optional(PRECISION_REPORT)? {
+        Some(bytes) => Ok(PrecisionReport::parse(&files.path(PRECISION_REPORT), &bytes)?.pick(sha256)),
+        None => Ok(Precision::F32),
+    }
 }
 
 impl KeptWords {

@@ -3,7 +3,7 @@
 mod common;
 
 use burn::tensor::Device;
-use common::{max_difference, whole_sequence_logits};
+use common::{append_all, max_difference, whole_sequence_logits};
 use promptist::Error;
 use promptist::decoding::{Finish, LanguageModel, RawDecodingSettings, generate};
 use promptist::gpt2::parameters::{ParameterMap, Parameters};
@@ -49,29 +49,34 @@ fn any_prompts() -> impl Strategy<Value = Vec<Vec<u32>>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
 
-    /// Rows are repeated, permuted and dropped on the way, as a beam search does.
+    /// Rows are repeated, permuted and dropped on the way, as a beam search does, and prompts join.
     #[test]
     fn the_cache_gives_the_logits_of_the_whole_sequence(
         model in any_model(),
         prompts in any_prompts(),
         steps in prop::collection::vec(
-            prop::collection::vec((any::<prop::sample::Index>(), 0..VOCAB_SIZE), 1..6),
+            (
+                prop::collection::vec((any::<prop::sample::Index>(), 0..VOCAB_SIZE), 1..6),
+                prop::collection::vec(prop::collection::vec(0..VOCAB_SIZE, 1..12), 0..2),
+            ),
             1..6,
         ),
     ) {
         let mut sequences = prompts.clone();
-        let (mut cache, mut logits) = model.prefill(&prompts, steps.len()).expect("fits");
-        check(&model, &sequences, &logits.data)?;
-        for step in &steps {
+        let mut cache = model.new_cache();
+        check(&model, &sequences, &append_all(&model, &mut cache, &prompts).expect("fits"))?;
+        for (step, joins) in &steps {
             let rows: Vec<usize> = step.iter().map(|(row, _)| row.index(sequences.len())).collect();
-            let token_ids: Vec<u32> = step.iter().map(|&(_, id)| id).collect();
+            let mut token_ids: Vec<Vec<u32>> = step.iter().map(|&(_, id)| vec![id]).collect();
             sequences = rows.iter().map(|&row| sequences[row].clone()).collect();
-            for (sequence, &id) in sequences.iter_mut().zip(&token_ids) {
-                sequence.push(id);
-            }
             model.reorder(&mut cache, &rows).expect("rows of the cache");
-            logits = model.step(&mut cache, &token_ids).expect("a token a row");
-            check(&model, &sequences, &logits.data)?;
+            token_ids.extend_from_slice(joins);
+            sequences.resize(token_ids.len(), Vec::new());
+            for (sequence, token_ids) in sequences.iter_mut().zip(&token_ids) {
+                sequence.extend_from_slice(token_ids);
+            }
+            let logits = append_all(&model, &mut cache, &token_ids).expect("a token a row, and prompts");
+            check(&model, &sequences, &logits)?;
         }
     }
 
@@ -148,17 +153,19 @@ fn a_full_context_and_tokens_for_other_rows_are_errors() {
         ..Gpt2Config::default()
     };
     let model = Gpt2::random(&config, 1, &Device::flex()).expect("a possible shape");
-    let prompts = [vec![1, 2, 3], vec![4]];
-    let too_long = model.prefill(&prompts, 2).map(drop);
-    assert!(matches!(too_long, Err(Error::PromptTooLong { prompt_tokens: 3, .. })));
-    assert!(matches!(model.prefill(&[vec![]], 1).map(drop), Err(Error::EmptyPrompt)));
-    assert!(matches!(model.prefill(&[vec![VOCAB_SIZE]], 1).map(drop), Err(Error::Tokenizer(_))));
+    let append = |cache: &mut _, token_ids: &[&[u32]]| append_all(&model, cache, token_ids).map(drop);
+    let read = |prompt: &[u32]| append(&mut model.new_cache(), &[prompt]);
+    assert!(matches!(read(&[1; 5]), Err(Error::PromptTooLong { prompt_tokens: 5, .. })));
+    assert!(matches!(read(&[]), Err(Error::EmptyPrompt)));
+    assert!(matches!(read(&[VOCAB_SIZE]), Err(Error::Tokenizer(_))));
 
-    let (mut cache, _) = model.prefill(&prompts, 1).expect("fits");
-    assert!(matches!(model.step(&mut cache, &[1]), Err(Error::Shape(_))));
+    let mut cache = model.new_cache();
+    append(&mut cache, &[&[1, 2, 3], &[4]]).expect("fits");
+    assert!(matches!(append(&mut cache, &[&[1]]), Err(Error::Shape(_))));
+    assert!(matches!(append(&mut cache, &[&[1], &[1, 1]]), Err(Error::Shape(_))));
     assert!(matches!(model.reorder(&mut cache, &[0, 2]), Err(Error::Shape(_))));
-    model.step(&mut cache, &[1, 1]).expect("the last position");
-    assert!(matches!(model.step(&mut cache, &[1, 1]), Err(Error::Shape(_))));
+    append(&mut cache, &[&[1], &[1]]).expect("the last position");
+    assert!(matches!(append(&mut cache, &[&[1], &[1]]), Err(Error::Shape(_))));
 }
 
 #[test]
@@ -199,9 +206,9 @@ fn a_walk_over_the_parameters_meets_each_once_by_its_checkpoint_name() {
 }
 
 /// Each row's logits against the whole sequence's last.
-fn check(model: &Gpt2, sequences: &[Vec<u32>], logits: &[f32]) -> Result<(), TestCaseError> {
-    prop_assert_eq!(logits.len(), sequences.len() * VOCAB_SIZE as usize);
-    for (sequence, found) in sequences.iter().zip(logits.chunks(VOCAB_SIZE as usize)) {
+fn check(model: &Gpt2, sequences: &[Vec<u32>], logits: &[Vec<f32>]) -> Result<(), TestCaseError> {
+    prop_assert_eq!(logits.len(), sequences.len());
+    for (sequence, found) in sequences.iter().zip(logits) {
         let expected = whole_sequence_logits(model, sequence);
         let expected = expected.last().expect("no empty sequence");
         let error = max_difference(found, expected);

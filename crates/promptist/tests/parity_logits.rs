@@ -8,10 +8,9 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
 use common::{Tensors, golden, max_difference};
 use promptist::decoding::LanguageModel;
-use promptist::gpt2::{Gpt2, folder};
+use promptist::gpt2::folder;
 
 /// Absolute. Seen on flex: 1.4e-5 for the tiny models, whose logits reach 14 and whose f32 in
 /// transformers is up to 1.1e-5 from f64; 1.6e-5 for the 124M shape.
@@ -42,30 +41,29 @@ fn logits_of_the_124m_shape_equal_transformers() {
     let folder = std::env::var_os("PROMPTIST_FULL_SIZE").expect("PROMPTIST_FULL_SIZE names a folder");
     let folder = PathBuf::from(folder);
     let logits = folder.join("logits.safetensors");
-    for (device_name, device) in common::devices() {
-        compare(&folder, &logits, device_name, &device);
-    }
+    compare(&folder, &logits);
     common::mark_slow_test("parity_logits_124m");
 }
 
 #[track_caller]
 fn check(model: &str, logits: &str) {
-    for (device_name, device) in common::devices() {
-        compare(&golden(model), &golden(logits), device_name, &device);
-    }
+    compare(&golden(model), &golden(logits));
 }
 
+/// The model on every device, and in the engine on every instruction set.
 #[track_caller]
-fn compare(folder: &Path, logits: &Path, device_name: &str, device: &Device) {
-    let model = folder::open(folder, device).expect("a model folder");
+fn compare(folder: &Path, logits: &Path) {
     let reference = Reference::read(logits);
-    let whole = reference.whole_sequence_error(&model);
-    let cached = reference.cached_error(&model);
-    println!(
-        "{device_name} {}: whole sequences {whole:.1e}, left-padded and cached {cached:.1e}",
-        folder.display()
-    );
-    assert!(whole <= TOLERANCE && cached <= TOLERANCE);
+    for (device_name, device) in common::devices() {
+        let model = folder::open(folder, &device).expect("a model folder");
+        let whole = |token_ids: &[u32]| common::whole_sequence_logits(&model, token_ids);
+        reference.compare(device_name, &model, whole);
+    }
+    for isa in common::isas() {
+        let engine = common::engine(folder, isa);
+        let whole = |token_ids: &[u32]| engine.logits(token_ids).expect("tokens of the model");
+        reference.compare(&format!("engine {isa}"), &engine, whole);
+    }
 }
 
 /// What transformers computed for a left-padded batch and six tokens a row after it.
@@ -112,12 +110,19 @@ impl Reference {
         }
     }
 
+    #[track_caller]
+    fn compare<M: LanguageModel>(&self, name: &str, model: &M, whole: impl Fn(&[u32]) -> Vec<Vec<f32>>) {
+        let (whole, cached) = (self.whole_sequence_error(whole), self.cached_error(model));
+        println!("{name}: whole sequences {whole:.1e}, left-padded and cached {cached:.1e}");
+        assert!(whole <= TOLERANCE && cached <= TOLERANCE, "{name}");
+    }
+
     /// Prompt and continuation in one pass, a row at a time.
-    fn whole_sequence_error(&self, model: &Gpt2) -> f32 {
+    fn whole_sequence_error(&self, whole: impl Fn(&[u32]) -> Vec<Vec<f32>>) -> f32 {
         let mut error = 0.0_f32;
         for (row, prompt) in self.prompts.iter().enumerate() {
             let token_ids = [prompt.as_slice(), &self.continuations[row]].concat();
-            let found = common::whole_sequence_logits(model, &token_ids);
+            let found = whole(&token_ids);
             let expected = self.prompt_logits[row].iter().chain(&self.continuation_logits[row]);
             assert_eq!(found.len(), expected.clone().count());
             for (found, expected) in found.iter().zip(expected) {
@@ -128,19 +133,20 @@ impl Reference {
     }
 
     /// The padded batch through the cache: what prefill returns, then every step.
-    fn cached_error(&self, model: &Gpt2) -> f32 {
+    fn cached_error<M: LanguageModel>(&self, model: &M) -> f32 {
         let steps = self.continuations[0].len();
-        let (mut cache, mut logits) = model.prefill(&self.prompts, steps).expect("prompts fit");
+        let mut cache = model.new_cache();
+        let logits = common::append_all(model, &mut cache, &self.prompts).expect("prompts fit");
         let mut error = 0.0_f32;
         for (row, expected) in self.prompt_logits.iter().enumerate() {
             let last = expected.last().expect("no empty prompt");
-            error = error.max(max_difference(logits.row(row), last));
+            error = error.max(max_difference(&logits[row], last));
         }
         for step in 0..steps {
-            let token_ids: Vec<u32> = self.continuations.iter().map(|ids| ids[step]).collect();
-            logits = model.step(&mut cache, &token_ids).expect("a token a row");
+            let token_ids: Vec<&[u32]> = self.continuations.iter().map(|ids| &ids[step..=step]).collect();
+            let logits = common::append_all(model, &mut cache, &token_ids).expect("a token a row");
             for (row, expected) in self.continuation_logits.iter().enumerate() {
-                error = error.max(max_difference(logits.row(row), &expected[step]));
+                error = error.max(max_difference(&logits[row], &expected[step]));
             }
         }
         error

@@ -5,38 +5,28 @@
 //! out, it returns copies or padding at -1e9, and we return fewer answers. If every token is banned
 //! after every beam, the beams are answers as they stand.
 
-use super::batch::{Extension, Rows, Scratch, Search};
+use std::sync::Arc;
+
 use super::candidates::Candidate;
 use super::early_stopping::EarlyStopping;
 use super::hypotheses::{Finish, FinishedPool, Hypothesis};
-use super::log_softmax::Normalizer;
-use super::logits::{Context, LogitsProcessors};
+use super::query::{Queries, TokenLogit};
+use super::search::{Extension, Rows, Scratch, Search, Task};
 use super::settings::DecodingSettings;
 use crate::error::Result;
 
 /// One prompt's beam search.
-pub(super) struct BeamSearch<'a> {
-    settings: &'a DecodingSettings,
-    processors: &'a LogitsProcessors,
-    prompt: &'a [u32],
+pub(super) struct BeamSearch {
+    task: Arc<Task>,
     /// Best first, all of the same length.
     running: Vec<Beam>,
     finished: FinishedPool,
 }
 
-impl<'a> BeamSearch<'a> {
-    pub(super) fn new(
-        settings: &'a DecodingSettings,
-        processors: &'a LogitsProcessors,
-        prompt: &'a [u32],
-    ) -> Self {
-        Self {
-            settings,
-            processors,
-            prompt,
-            running: vec![Beam::default()],
-            finished: FinishedPool::new(settings.num_beams),
-        }
+impl BeamSearch {
+    pub(super) fn new(task: Arc<Task>) -> Self {
+        let finished = FinishedPool::new(task.settings.num_beams);
+        Self { task, running: vec![Beam::default()], finished }
     }
 
     /// Nothing that still runs can enter the pool.
@@ -47,12 +37,15 @@ impl<'a> BeamSearch<'a> {
         let Some(worst) = self.finished.worst_of_full() else {
             return false;
         };
-        match self.settings.early_stopping {
+        match self.task.settings.early_stopping {
             EarlyStopping::True => true,
             EarlyStopping::False => self.normalized(best.score, length) <= worst,
             EarlyStopping::Never => {
-                let longest =
-                    if self.settings.length_penalty > 0.0 { self.settings.max_new_tokens } else { length };
+                let longest = if self.task.settings.length_penalty > 0.0 {
+                    self.task.settings.max_new_tokens
+                } else {
+                    length
+                };
                 self.normalized(best.score, longest) <= worst
             }
         }
@@ -60,32 +53,42 @@ impl<'a> BeamSearch<'a> {
 
     /// `score / length ^ length_penalty`, the power in f64 and the division in f32, as there.
     fn normalized(&self, score: f32, length: usize) -> f64 {
-        let penalty = (length.max(1) as f64).powf(self.settings.length_penalty);
+        let penalty = (length.max(1) as f64).powf(self.task.settings.length_penalty);
         f64::from(score / penalty as f32)
     }
 }
 
-impl Search for BeamSearch<'_> {
+impl Search for BeamSearch {
+    fn max_rows(&self) -> usize {
+        self.task.settings.num_beams
+    }
+
+    fn ask(&self, queries: &mut Queries) {
+        let count = num_candidates(&self.task.settings, self.task.settings.num_beams);
+        for beam in &self.running {
+            self.task.ask_top(count, &beam.token_ids, queries);
+        }
+    }
+
     fn advance(&mut self, rows: Rows<'_>, scratch: &mut Scratch, next: &mut Vec<Extension>) -> Result<()> {
-        let num_beams = self.settings.num_beams;
+        let num_beams = self.task.settings.num_beams;
         // a, b, c. Log-probabilities, processed and added up; the best of all continuations.
-        scratch.top.reset(num_candidates(self.settings, num_beams));
+        let count = num_candidates(&self.task.settings, num_beams);
+        scratch.top.reset(count);
         for (beam_idx, beam) in self.running.iter().enumerate() {
-            let logits = rows.row(beam.row);
-            let normalizer = Normalizer::of(logits)?;
-            let context = Context { prompt: self.prompt, generated: &beam.token_ids };
-            if self.processors.are_idle(context) {
-                scratch.top.offer_row(beam_idx, logits, normalizer, beam.score);
-            } else {
-                let row = (logits, normalizer);
-                scratch.offer_edited(beam_idx, row, beam.score, |s| self.processors.apply(context, s));
-            }
+            let row = rows.row(beam.row);
+            let normalizer = row.normalizer()?;
+            let log_prob =
+                |token: TokenLogit| TokenLogit { logit: normalizer.log_prob(token.logit), ..token };
+            scratch.touched.reset(row.asked().map(log_prob));
+            self.task.processors.apply(self.task.context(&beam.token_ids), &mut scratch.touched);
+            scratch.offer_beam((beam_idx, beam.score), (row, normalizer), count);
         }
 
         // d, e, f. The end token counts in the length. It closes a beam only from among the best
         // `num_beams` candidates; the others stand by, so that `num_beams` can go on.
         let length = self.running.first().map_or(0, |beam| beam.token_ids.len()) + 1;
-        let is_last = length == self.settings.max_new_tokens;
+        let is_last = length == self.task.settings.max_new_tokens;
         let candidates = scratch.top.best_first();
         if candidates.is_empty() {
             for beam in &self.running {
@@ -96,7 +99,7 @@ impl Search for BeamSearch<'_> {
         let mut running = Vec::with_capacity(num_beams);
         for (rank, candidate) in candidates.iter().enumerate() {
             let parent = &self.running[candidate.beam_idx];
-            let is_eos = self.settings.is_eos(candidate.token_id);
+            let is_eos = self.task.settings.is_eos(candidate.token_id);
             if is_eos && rank < num_beams {
                 let score = self.normalized(candidate.score, length);
                 self.finished.add(score, &parent.token_ids, Finish::Eos);
@@ -118,8 +121,8 @@ impl Search for BeamSearch<'_> {
         Ok(())
     }
 
-    fn into_hypotheses(self) -> Vec<Hypothesis> {
-        FinishedPool::best_of([self.finished], self.settings.num_return_sequences)
+    fn into_hypotheses(self: Box<Self>) -> Vec<Hypothesis> {
+        FinishedPool::best_of([self.finished], self.task.settings.num_return_sequences)
     }
 }
 

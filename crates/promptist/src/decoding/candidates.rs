@@ -1,9 +1,10 @@
-//! The best continuations of several beams: `torch.topk` over `[K * V]` without sorting `K * V`.
+//! The best of many tokens: `torch.topk` over a row, or over the continuations of several beams,
+//! without sorting them all.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-use super::log_softmax::{self, Normalizer};
+use super::log_softmax;
 
 /// Logits looked at together: most chunks hold nothing good enough, and one comparison tells.
 const CHUNK: usize = 64;
@@ -11,9 +12,10 @@ const CHUNK: usize = 64;
 /// One token after one beam.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate {
-    /// Sum of log-probabilities, the beam's and the token's; never `-inf` or NaN.
+    /// What it is ranked by: a logit, or the log-probabilities of a beam and the token added up.
+    /// Never `-inf` or NaN.
     pub(super) score: f32,
-    /// The beam that it continues.
+    /// The beam that it continues; 0 where there is only one row.
     pub(super) beam_idx: usize,
     /// The token.
     pub(super) token_id: u32,
@@ -59,33 +61,37 @@ impl TopCandidates {
         self.kept.clear();
     }
 
-    /// Offers every token after beam `beam_idx`, whose score so far is `beam_score`. Beams must come
-    /// in rising order. Tokens at `-inf` cannot come and are passed over.
+    /// Offers one candidate, in any order. One at `-inf` or NaN cannot come and is passed over.
+    pub(super) fn offer(&mut self, candidate: Candidate) {
+        if candidate.score.is_nan() || candidate.score == f32::NEG_INFINITY {
+            return;
+        }
+        if self.kept.len() < self.capacity {
+            self.kept.push(Reverse(candidate));
+        } else if let Some(mut worst) = self.kept.peek_mut()
+            && candidate > worst.0
+        {
+            *worst = Reverse(candidate);
+        }
+    }
+
+    /// Offers every token of a row, as candidates of beam 0; the only ones offered since `reset`.
     ///
     /// # Shapes
-    /// - `values`: `[V]`, which `normalizer` turns into log-probabilities
-    pub(super) fn offer_row(
-        &mut self,
-        beam_idx: usize,
-        values: &[f32],
-        normalizer: Normalizer,
-        beam_score: f32,
-    ) {
-        let score = |value: f32| normalizer.log_prob(value) + beam_score;
-        for (chunk_idx, chunk) in values.chunks(CHUNK).enumerate() {
-            // Scores never decrease in the value, so the chunk's maximum speaks for all of it.
-            if score(log_softmax::max(chunk)) <= self.bar() {
+    /// - `scores`: `[V]`
+    pub(super) fn offer_row(&mut self, scores: &[f32]) {
+        if self.capacity == 0 {
+            return;
+        }
+        for (chunk_idx, chunk) in scores.chunks(CHUNK).enumerate() {
+            if log_softmax::max(chunk) <= self.bar() {
                 continue;
             }
-            for (offset, &value) in chunk.iter().enumerate() {
-                let score = score(value);
-                // Equal scores lose: what is kept came from a lower (beam, token).
+            for (offset, &score) in chunk.iter().enumerate() {
+                // Equal scores lose: what is kept has a lower id.
                 if score > self.bar() {
                     let token_id = (chunk_idx * CHUNK + offset) as u32;
-                    if self.kept.len() == self.capacity {
-                        self.kept.pop();
-                    }
-                    self.kept.push(Reverse(Candidate { score, beam_idx, token_id }));
+                    self.offer(Candidate { score, beam_idx: 0, token_id });
                 }
             }
         }
@@ -114,32 +120,52 @@ mod tests {
 
     use super::*;
 
+    fn score(value: i8) -> f32 {
+        if value == -4 { f32::NEG_INFINITY } else { f32::from(value) }
+    }
+
+    /// The first `capacity` of a full sort, without what cannot come.
+    fn head_of_sorted(mut all: Vec<(f32, usize, u32)>, capacity: usize) -> Vec<(f32, usize, u32)> {
+        all.retain(|candidate| candidate.0.is_finite());
+        all.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+        all.truncate(capacity);
+        all
+    }
+
+    fn kept(top: &mut TopCandidates) -> Vec<(f32, usize, u32)> {
+        top.best_first().iter().map(|c| (c.score, c.beam_idx, c.token_id)).collect()
+    }
+
+    // Small whole numbers, so that ties are everywhere.
     proptest! {
-        /// Small whole numbers, so that ties are everywhere.
         #[test]
-        fn the_kept_are_the_head_of_a_full_sort(
-            rows in prop::collection::vec(prop::collection::vec(-4..4_i8, 150), 1..5),
-            capacity in 1..40_usize,
+        fn the_kept_of_a_row_are_the_head_of_a_full_sort(
+            row in prop::collection::vec(-4..4_i8, 300),
+            capacity in 0..80_usize,
         ) {
             let mut top = TopCandidates::default();
+            let row: Vec<f32> = row.into_iter().map(score).collect();
+            let all = row.iter().zip(0..).map(|(&score, id)| (score, 0, id)).collect();
+            let expected = head_of_sorted(all, capacity);
             for _ in 0..2 {
                 top.reset(capacity);
-                let mut all = Vec::new();
-                for (beam_idx, row) in rows.iter().enumerate() {
-                    let values: Vec<f32> =
-                        row.iter().map(|&v| if v == -4 { f32::NEG_INFINITY } else { f32::from(v) }).collect();
-                    let beam_score = -(beam_idx as f32);
-                    top.offer_row(beam_idx, &values, Normalizer::IDENTITY, beam_score);
-                    for (token, value) in values.iter().enumerate().filter(|(_, v)| v.is_finite()) {
-                        all.push((value + beam_score, beam_idx, token as u32));
-                    }
-                }
-                all.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-                all.truncate(capacity);
-                let kept: Vec<_> =
-                    top.best_first().iter().map(|c| (c.score, c.beam_idx, c.token_id)).collect();
-                prop_assert_eq!(kept, all);
+                top.offer_row(&row);
+                prop_assert_eq!(kept(&mut top), expected.clone());
             }
+        }
+
+        #[test]
+        fn the_order_of_offers_does_not_matter(
+            all in prop::collection::hash_map((0..5_usize, 0..50_u32), -4..4_i8, 0..150),
+            capacity in 0..40_usize,
+        ) {
+            let mut top = TopCandidates::default();
+            let all: Vec<_> = all.into_iter().map(|((beam, id), value)| (score(value), beam, id)).collect();
+            top.reset(capacity);
+            for &(score, beam_idx, token_id) in &all {
+                top.offer(Candidate { score, beam_idx, token_id });
+            }
+            prop_assert_eq!(kept(&mut top), head_of_sorted(all, capacity));
         }
     }
 }

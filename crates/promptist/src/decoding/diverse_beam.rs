@@ -12,22 +12,21 @@
 //! [`LengthNormalization::Total`] asks for it, to answer as the released demo did.
 
 use std::iter::repeat_n;
+use std::sync::Arc;
 
-use super::batch::{Extension, Rows, Scratch, Search};
 use super::beam::{Beam, num_candidates};
 use super::candidates::Candidate;
 use super::early_stopping::EarlyStopping;
 use super::hypotheses::{Finish, FinishedPool, Hypothesis};
-use super::log_softmax::Normalizer;
-use super::logits::{Context, LogitsProcessors};
-use super::settings::{DecodingSettings, LengthNormalization};
+use super::logits::TouchedScores;
+use super::query::{Queries, TokenLogit};
+use super::search::{Extension, Rows, Scratch, Search, Task};
+use super::settings::LengthNormalization;
 use crate::error::Result;
 
 /// One prompt's diverse beam search.
-pub(super) struct DiverseBeamSearch<'a> {
-    settings: &'a DecodingSettings,
-    processors: &'a LogitsProcessors,
-    prompt: &'a [u32],
+pub(super) struct DiverseBeamSearch {
+    task: Arc<Task>,
     groups: Vec<Group>,
     /// Length of the running beams.
     length: usize,
@@ -39,12 +38,9 @@ struct Group {
     is_done: bool,
 }
 
-impl<'a> DiverseBeamSearch<'a> {
-    pub(super) fn new(
-        settings: &'a DecodingSettings,
-        processors: &'a LogitsProcessors,
-        prompt: &'a [u32],
-    ) -> Self {
+impl DiverseBeamSearch {
+    pub(super) fn new(task: Arc<Task>) -> Self {
+        let settings = &task.settings;
         let group_size = settings.num_beams / settings.num_beam_groups;
         let group = || Group {
             running: vec![Beam::default()],
@@ -52,37 +48,44 @@ impl<'a> DiverseBeamSearch<'a> {
             is_done: false,
         };
         let groups = std::iter::repeat_with(group).take(settings.num_beam_groups).collect();
-        Self { settings, processors, prompt, groups, length: 0 }
+        Self { task, groups, length: 0 }
+    }
+
+    /// Beams of a group.
+    fn group_size(&self) -> usize {
+        self.task.settings.num_beams / self.task.settings.num_beam_groups
     }
 
     /// The best continuations of a group, given the tokens that earlier groups chose.
     fn candidates<'s>(
         &self,
         group: &Group,
-        (rows, normalizers): (Rows<'_>, &[Normalizer]),
+        rows: Rows<'_>,
         chosen: &[u32],
         scratch: &'s mut Scratch,
-    ) -> &'s [Candidate] {
-        let group_size = self.settings.num_beams / self.settings.num_beam_groups;
-        scratch.top.reset(num_candidates(self.settings, group_size));
+    ) -> Result<&'s [Candidate]> {
+        let count = num_candidates(&self.task.settings, self.group_size());
+        scratch.top.reset(count);
         for (beam_idx, beam) in group.running.iter().enumerate() {
-            let (logits, normalizer) = (rows.row(beam.row), normalizers[beam.row]);
-            let context = Context { prompt: self.prompt, generated: &beam.token_ids };
-            if chosen.is_empty() && self.processors.are_idle(context) {
-                scratch.top.offer_row(beam_idx, logits, normalizer, beam.score);
-            } else {
-                scratch.offer_edited(beam_idx, (logits, normalizer), beam.score, |scores| {
-                    penalize_chosen(chosen, self.settings.diversity_penalty as f32, scores);
-                    self.processors.apply(context, scores);
-                });
+            let row = rows.row(beam.row);
+            let normalizer = row.normalizer()?;
+            let log_prob =
+                |token: TokenLogit| TokenLogit { logit: normalizer.log_prob(token.logit), ..token };
+            scratch.touched.reset(row.asked().map(log_prob));
+            // A chosen token that is not among the largest stays behind them: it can only lose.
+            for &token in row.top().iter().filter(|token| chosen.contains(&token.token_id)) {
+                scratch.touched.insert(log_prob(token));
             }
+            penalize_chosen(chosen, self.task.settings.diversity_penalty as f32, &mut scratch.touched);
+            self.task.processors.apply(self.task.context(&beam.token_ids), &mut scratch.touched);
+            scratch.offer_beam((beam_idx, beam.score), (row, normalizer), count);
         }
-        scratch.top.best_first()
+        Ok(scratch.top.best_first())
     }
 
     /// Closes beams at their end token and lets the best others go on; tells the rows to keep.
     fn advance_group(&self, group: &mut Group, candidates: &[Candidate], next: &mut Vec<Extension>) {
-        let group_size = self.settings.num_beams / self.settings.num_beam_groups;
+        let group_size = self.group_size();
         if candidates.is_empty() {
             for beam in &group.running {
                 let score = self.normalized(beam.score, beam.token_ids.len(), Finish::Length);
@@ -92,7 +95,7 @@ impl<'a> DiverseBeamSearch<'a> {
         let mut running = Vec::with_capacity(group_size);
         for (rank, candidate) in candidates.iter().enumerate() {
             let parent = &group.running[candidate.beam_idx];
-            if self.settings.is_eos(candidate.token_id) {
+            if self.task.settings.is_eos(candidate.token_id) {
                 if rank < group_size {
                     let score = self.normalized(candidate.score, parent.token_ids.len(), Finish::Eos);
                     group.finished.add(score, &parent.token_ids, Finish::Eos);
@@ -103,7 +106,7 @@ impl<'a> DiverseBeamSearch<'a> {
         }
         group.running = running;
         group.is_done = self.is_done(group, candidates.first());
-        if self.length == self.settings.max_new_tokens && !group.is_done {
+        if self.length == self.task.settings.max_new_tokens && !group.is_done {
             for beam in &group.running {
                 let score = self.normalized(beam.score, beam.token_ids.len(), Finish::Length);
                 group.finished.add(score, &beam.token_ids, Finish::Length);
@@ -117,13 +120,13 @@ impl<'a> DiverseBeamSearch<'a> {
         let Some(worst) = group.finished.worst_of_full() else {
             return group.running.is_empty();
         };
-        let settings = self.settings;
+        let settings = &self.task.settings;
         let at = |length: usize| f64::from(best.score) / (length as f64).powf(settings.length_penalty);
         let (now, longest) = match settings.length_normalization {
             LengthNormalization::Generated => (self.length, settings.max_new_tokens),
             // The length there was taken before the new token.
             LengthNormalization::Total => {
-                (self.prompt.len() + self.length - 1, self.prompt.len() + settings.max_new_tokens)
+                (self.task.prompt.len() + self.length - 1, self.task.prompt.len() + settings.max_new_tokens)
             }
         };
         match settings.early_stopping {
@@ -135,25 +138,45 @@ impl<'a> DiverseBeamSearch<'a> {
 
     /// In f64, as Python's floats there.
     fn normalized(&self, score: f32, num_generated: usize, finish: Finish) -> f64 {
-        let length = self.settings.hypothesis_len(self.prompt.len(), num_generated, finish);
-        f64::from(score) / (length.max(1) as f64).powf(self.settings.length_penalty)
+        let length = self.task.settings.hypothesis_len(self.task.prompt.len(), num_generated, finish);
+        f64::from(score) / (length.max(1) as f64).powf(self.task.settings.length_penalty)
     }
 }
 
-impl Search for DiverseBeamSearch<'_> {
+impl Search for DiverseBeamSearch {
+    fn max_rows(&self) -> usize {
+        self.group_size() * self.groups.iter().filter(|group| !group.is_done).count()
+    }
+
+    fn ask(&self, queries: &mut Queries) {
+        // One more for each token that earlier groups may choose.
+        let settings = &self.task.settings;
+        let count = num_candidates(settings, self.group_size()) + settings.num_beams;
+        let mut num_rows = 0;
+        let running = self.groups.iter().filter(|group| !group.is_done).flat_map(|group| &group.running);
+        // Rows are numbered in this order; at first all groups share one.
+        for beam in running {
+            if beam.row == num_rows {
+                self.task.ask_top(count, &beam.token_ids, queries);
+                num_rows += 1;
+            }
+        }
+    }
+
     fn advance(&mut self, rows: Rows<'_>, scratch: &mut Scratch, next: &mut Vec<Extension>) -> Result<()> {
-        let normalizers = rows.iter().map(Normalizer::of).collect::<Result<Vec<_>>>()?;
-        let group_size = self.settings.num_beams / self.settings.num_beam_groups;
+        let group_size = self.group_size();
         self.length += 1;
         let mut groups = std::mem::take(&mut self.groups);
-        let mut chosen = Vec::with_capacity(self.settings.num_beams);
+        let mut chosen = Vec::with_capacity(self.task.settings.num_beams);
         for group in &mut groups {
             if group.is_done {
-                chosen.extend(self.settings.pad_token_id.into_iter().flat_map(|id| repeat_n(id, group_size)));
+                chosen.extend(
+                    self.task.settings.pad_token_id.into_iter().flat_map(|id| repeat_n(id, group_size)),
+                );
                 continue;
             }
             let first = next.len();
-            let candidates = self.candidates(group, (rows, &normalizers), &chosen, scratch);
+            let candidates = self.candidates(group, rows, &chosen, scratch)?;
             self.advance_group(group, candidates, next);
             chosen.extend(next[first..].iter().map(|extension| extension.token_id));
             if group.is_done {
@@ -161,15 +184,15 @@ impl Search for DiverseBeamSearch<'_> {
             }
         }
         self.groups = groups;
-        if self.length == self.settings.max_new_tokens {
+        if self.length == self.task.settings.max_new_tokens {
             next.clear();
         }
         Ok(())
     }
 
-    fn into_hypotheses(self) -> Vec<Hypothesis> {
+    fn into_hypotheses(self: Box<Self>) -> Vec<Hypothesis> {
         let pools = self.groups.into_iter().map(|group| group.finished);
-        FinishedPool::best_of(pools, self.settings.num_return_sequences)
+        FinishedPool::best_of(pools, self.task.settings.num_return_sequences)
     }
 }
 
@@ -177,12 +200,12 @@ impl Search for DiverseBeamSearch<'_> {
 ///
 /// # Source
 /// `HammingDiversityLogitsProcessor` of transformers 4.56.2.
-fn penalize_chosen(chosen: &[u32], penalty: f32, scores: &mut [f32]) {
+fn penalize_chosen(chosen: &[u32], penalty: f32, scores: &mut TouchedScores) {
     for (idx, token_id) in chosen.iter().enumerate() {
         if chosen[..idx].contains(token_id) {
             continue;
         }
         let times = chosen[idx..].iter().filter(|&other| other == token_id).count();
-        scores[*token_id as usize] -= penalty * times as f32;
+        scores.update(*token_id, |score| score - penalty * times as f32);
     }
 }

@@ -3,20 +3,26 @@
 //! A prompter's likeliest additions are those that everybody adds to everything. Guidance decodes from
 //! `log p(token | prompt) + (scale − 1) · (log p(token | prompt) − log p(token | neutral prompt))`,
 //! renormalised, over the tokens that are at least a tenth as likely after the prompt as the likeliest
-//! one (what the model itself finds implausible stays so, however hard it is guided): at scale 1 the model itself, above it tokens gain that are likelier after this prompt
-//! than after one that says nothing.
+//! one (what the model itself finds implausible stays so, however hard it is guided): at scale 1 the
+//! model itself, above it tokens gain that are likelier after this prompt than after one that says
+//! nothing.
 //!
-//! Sources: contrastive decoding (Li et al. 2023) for the set of plausible tokens; classifier-free guidance for language models (Sanchez et al. 2023); the formula is that of
+//! Every row has a companion in the same cache, under the neutral prompt, so that guidance doubles the
+//! rows of a pass and not the passes.
+//!
+//! Sources: contrastive decoding (Li et al. 2023) for the set of plausible tokens; classifier-free
+//! guidance for language models (Sanchez et al. 2023); the formula is that of
 //! `UnbatchedClassifierFreeGuidanceLogitsProcessor` of transformers, there with another neutral prompt.
 
+use super::LanguageModel;
 use super::log_softmax::Normalizer;
-use super::{LanguageModel, Logits};
+use super::query::{Answers, Queries};
 use crate::error::Result;
 
 /// Share of the likeliest token's probability below which a token is implausible: alpha of Li et al.
 const PLAUSIBLE: f32 = 0.1;
 
-/// A language model under guidance. Twice the work of the model alone.
+/// A language model under guidance: two rows of the model for each of its own, and all their logits.
 pub struct Guided<'a, M> {
     /// The model.
     pub model: &'a M,
@@ -26,10 +32,13 @@ pub struct Guided<'a, M> {
     pub neutral_prompt: &'a [u32],
 }
 
-/// The rows under their prompts and, beside them, under the neutral one.
+/// Row i is two of the model's: 2i under its prompt, 2i + 1 under the neutral one.
 pub struct GuidedCache<C> {
-    prompted: C,
-    neutral: C,
+    pairs: C,
+    num_rows: usize,
+    /// Of the last step: kept for their memory.
+    answers: Answers,
+    guided: Vec<f32>,
 }
 
 impl<M: LanguageModel> LanguageModel for Guided<'_, M> {
@@ -43,47 +52,82 @@ impl<M: LanguageModel> LanguageModel for Guided<'_, M> {
         self.model.n_positions()
     }
 
-    fn prefill(&self, prompts: &[Vec<u32>], max_new_tokens: usize) -> Result<(Self::Cache, Logits)> {
-        let (prompted, logits) = self.model.prefill(prompts, max_new_tokens)?;
-        // Read once and repeated: every row has the same neutral prompt.
-        let neutral_prompt = [self.neutral_prompt.to_vec()];
-        let (mut neutral, once) = self.model.prefill(&neutral_prompt, max_new_tokens)?;
-        self.model.reorder(&mut neutral, &vec![0; prompts.len()])?;
-        let neutral_logits = Logits { vocab_size: once.vocab_size, data: once.data.repeat(prompts.len()) };
-        let logits = self.combine(logits, neutral_logits)?;
-        Ok((GuidedCache { prompted, neutral }, logits))
+    fn new_cache(&self) -> Self::Cache {
+        GuidedCache {
+            pairs: self.model.new_cache(),
+            num_rows: 0,
+            answers: Answers::default(),
+            guided: Vec::new(),
+        }
     }
 
-    fn step(&self, cache: &mut Self::Cache, token_ids: &[u32]) -> Result<Logits> {
-        let logits = self.model.step(&mut cache.prompted, token_ids)?;
-        let neutral = self.model.step(&mut cache.neutral, token_ids)?;
-        self.combine(logits, neutral)
+    fn append(
+        &self,
+        cache: &mut Self::Cache,
+        token_ids: &[&[u32]],
+        queries: &Queries,
+        answers: &mut Answers,
+    ) -> Result<()> {
+        let (old, prompts) = token_ids.split_at(cache.num_rows.min(token_ids.len()));
+        let mut inputs: Vec<&[u32]> = old.iter().flat_map(|&token_ids| [token_ids; 2]).collect();
+        inputs.extend(prompts);
+        if !prompts.is_empty() {
+            // Read once and repeated: every row has the same neutral prompt.
+            inputs.push(self.neutral_prompt);
+        }
+        let all = Queries::all(inputs.len());
+        self.model.append(&mut cache.pairs, &inputs, &all, &mut cache.answers)?;
+        cache.answers.check(&all, self.model.vocab_size())?;
+
+        let pairs = pairs(old.len(), prompts.len());
+        answers.clear();
+        for (query, &[prompted, neutral]) in queries.iter().zip(&pairs) {
+            let (prompted, neutral) = (cache.answers.row(prompted), cache.answers.row(neutral));
+            cache.guided.clear();
+            cache.guided.extend_from_slice(prompted.logits);
+            self.guide(&mut cache.guided, prompted.normalizer, (neutral.logits, neutral.normalizer));
+            answers.push_row(query, &cache.guided)?;
+        }
+        if !prompts.is_empty() {
+            self.model.reorder(&mut cache.pairs, pairs.as_flattened())?;
+        }
+        cache.num_rows = token_ids.len();
+        Ok(())
     }
 
     fn reorder(&self, cache: &mut Self::Cache, rows: &[usize]) -> Result<()> {
-        self.model.reorder(&mut cache.prompted, rows)?;
-        self.model.reorder(&mut cache.neutral, rows)
+        let pairs: Vec<usize> = rows.iter().flat_map(|row| [2 * row, 2 * row + 1]).collect();
+        self.model.reorder(&mut cache.pairs, &pairs)?;
+        cache.num_rows = rows.len();
+        Ok(())
     }
 }
 
+/// The model's rows of each guided row while prompts are read: `old` pairs, then the prompts, then the
+/// neutral prompt of them all.
+fn pairs(old: usize, prompts: usize) -> Vec<[usize; 2]> {
+    let neutral = 2 * old + prompts;
+    let old_pairs = (0..old).map(|row| [2 * row, 2 * row + 1]);
+    old_pairs.chain((2 * old..neutral).map(|prompt| [prompt, neutral])).collect()
+}
+
 impl<M> Guided<'_, M> {
-    fn combine(&self, mut logits: Logits, neutral: Logits) -> Result<Logits> {
-        let v = logits.vocab_size;
-        for (prompted, neutral) in logits.data.chunks_mut(v).zip(neutral.data.chunks(v)) {
-            let (of_prompted, of_neutral) = (Normalizer::of(prompted)?, Normalizer::of(neutral)?);
-            let likeliest = prompted.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let floor = of_prompted.log_prob(likeliest) + PLAUSIBLE.ln();
-            for (prompted, &neutral) in prompted.iter_mut().zip(neutral) {
-                let logprob = of_prompted.log_prob(*prompted);
-                // Finite where the model gives the token any chance under the neutral prompt.
-                let gain = (logprob - of_neutral.log_prob(neutral)).min(f32::MAX);
-                *prompted = match logprob >= floor {
-                    true => logprob + (self.scale - 1.0) * gain,
-                    false => f32::NEG_INFINITY,
-                };
-            }
+    /// Makes a row's logits the guided ones. Where either row is no numbers, neither is the result.
+    fn guide(&self, logits: &mut [f32], normalizer: Normalizer, (neutral, of_neutral): (&[f32], Normalizer)) {
+        if normalizer.checked().and(of_neutral.checked()).is_err() {
+            logits.fill(f32::NAN);
+            return;
         }
-        Ok(logits)
+        let floor = normalizer.log_prob(normalizer.max) + PLAUSIBLE.ln();
+        for (logit, &neutral) in logits.iter_mut().zip(neutral) {
+            let log_prob = normalizer.log_prob(*logit);
+            // Finite where the model gives the token any chance under the neutral prompt.
+            let gain = (log_prob - of_neutral.log_prob(neutral)).min(f32::MAX);
+            *logit = match log_prob >= floor {
+                true => log_prob + (self.scale - 1.0) * gain,
+                false => f32::NEG_INFINITY,
+            };
+        }
     }
 }
 
@@ -106,29 +150,32 @@ mod tests {
             8
         }
 
-        fn prefill(&self, prompts: &[Vec<u32>], _: usize) -> Result<(Vec<u32>, Logits)> {
-            let cache: Vec<u32> = prompts.iter().map(|prompt| prompt[0]).collect();
-            let logits = self.logits(&cache);
-            Ok((cache, logits))
+        fn new_cache(&self) -> Vec<u32> {
+            Vec::new()
         }
 
-        fn step(&self, cache: &mut Vec<u32>, _: &[u32]) -> Result<Logits> {
-            Ok(self.logits(cache))
+        fn append(
+            &self,
+            cache: &mut Vec<u32>,
+            token_ids: &[&[u32]],
+            queries: &Queries,
+            answers: &mut Answers,
+        ) -> Result<()> {
+            cache.extend(token_ids[cache.len()..].iter().map(|prompt| prompt[0]));
+            answers.clear();
+            for (query, first) in queries.iter().zip(cache) {
+                let logits = match first {
+                    1 => [f32::NEG_INFINITY, 0.0, 2.0, 1.9],
+                    _ => [f32::NEG_INFINITY, 0.0, 2.0, 0.0],
+                };
+                answers.push_row(query, &logits)?;
+            }
+            Ok(())
         }
 
         fn reorder(&self, cache: &mut Vec<u32>, rows: &[usize]) -> Result<()> {
             *cache = rows.iter().map(|&row| cache[row]).collect();
             Ok(())
-        }
-    }
-
-    impl Toy {
-        fn logits(&self, rows: &[u32]) -> Logits {
-            let row = |first: &u32| match first {
-                1 => [f32::NEG_INFINITY, 0.0, 2.0, 1.9],
-                _ => [f32::NEG_INFINITY, 0.0, 2.0, 0.0],
-            };
-            Logits { vocab_size: 4, data: rows.iter().flat_map(row).collect() }
         }
     }
 

@@ -11,34 +11,37 @@ const BLOCK: usize = 1024;
 
 /// What turns a row's logits into log-probabilities.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Normalizer {
-    max: f32,
-    log_sum: f32,
+pub struct Normalizer {
+    /// The row's largest logit.
+    pub max: f32,
+    /// `log Σ exp(logit - max)` over the vocabulary.
+    pub log_sum: f32,
 }
 
 impl Normalizer {
-    /// Leaves values as they are: for scores that are log-probabilities already.
-    pub(super) const IDENTITY: Self = Self { max: 0.0, log_sum: 0.0 };
+    /// The normalizer of a row of logits: `[V]`. `-inf` is allowed (a token that cannot come) as long
+    /// as not all are; see [`checked`](Self::checked).
+    pub fn of(logits: &[f32]) -> Self {
+        let max = max(logits);
+        Self { max, log_sum: sum_exp(logits, max).ln() as f32 }
+    }
 
-    /// The normalizer of a row of logits. `-inf` is allowed (a token that cannot come) as long as
-    /// not all are.
+    /// Itself, if it comes of numbers.
     ///
     /// # Errors
     /// [`Error::NotFinite`] if the row holds NaN or `inf`, or nothing but `-inf`.
-    pub(super) fn of(logits: &[f32]) -> Result<Self> {
-        let max = max(logits);
-        let sum = sum_exp(logits, max);
-        if !max.is_finite() || !sum.is_finite() {
-            return Err(Error::NotFinite("the logits of a row".to_owned()));
+    pub fn checked(self) -> Result<Self> {
+        match self.max.is_finite() && self.log_sum.is_finite() {
+            true => Ok(self),
+            false => Err(Error::NotFinite("the logits of a row".to_owned())),
         }
-        Ok(Self { max, log_sum: sum.ln() as f32 })
     }
 
     /// `logit - max - log Σ exp(logit - max)`, in f32 and in this order, as torch does: two roundings
     /// relative to the distance from the maximum, whatever the size of the logits.
     ///
     /// Never decreasing in `logit`, so a bound on logits bounds log-probabilities.
-    pub(super) fn log_prob(self, logit: f32) -> f32 {
+    pub fn log_prob(self, logit: f32) -> f32 {
         (logit - self.max) - self.log_sum
     }
 }
@@ -117,9 +120,9 @@ mod tests {
     #[test]
     fn rows_that_are_not_numbers_are_errors() {
         for row in [vec![0.0, f32::NAN], vec![f32::INFINITY, 1.0], vec![f32::NEG_INFINITY; 3], vec![]] {
-            assert!(matches!(Normalizer::of(&row), Err(Error::NotFinite(_))), "{row:?}");
+            assert!(matches!(Normalizer::of(&row).checked(), Err(Error::NotFinite(_))), "{row:?}");
         }
-        let normalizer = Normalizer::of(&[f32::NEG_INFINITY, 5.0]).expect("one token can come");
+        let normalizer = Normalizer::of(&[f32::NEG_INFINITY, 5.0]).checked().expect("one token can come");
         assert_eq!(normalizer.log_prob(5.0), 0.0);
         assert_eq!(normalizer.log_prob(f32::NEG_INFINITY), f32::NEG_INFINITY);
     }
@@ -129,7 +132,7 @@ mod tests {
         fn log_probabilities_equal_those_in_f64(
             logits in prop::collection::vec(-200.0_f32..200.0, 1..3000),
         ) {
-            let normalizer = Normalizer::of(&logits).expect("finite");
+            let normalizer = Normalizer::of(&logits).checked().expect("finite");
             let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let sum: f64 = logits.iter().map(|&x| (f64::from(x) - f64::from(max)).exp()).sum();
             for &x in &logits {

@@ -1,10 +1,15 @@
 //! What changes a row of scores before a token is chosen from it.
 //!
+//! Every rule changes few tokens, and can tell which before it sees a score. So a search asks its model
+//! for those by name and for as many of the largest as it needs beside them: nothing that a rule leaves
+//! alone can come from further down.
+//!
 //! Processors hold a rule ("no trigram twice") and serve every search. Which scores they see is the
 //! search's: beam search hands them log-probabilities, greedy and sampling the logits themselves, as
 //! transformers does. A forced beginning needs no processor: it belongs to the prompt. What shapes the
 //! distribution that sampling draws from is in `warpers`.
 
+use super::query::TokenLogit;
 use super::settings::DecodingSettings;
 
 /// The tokens so far of the row at hand.
@@ -29,6 +34,19 @@ impl Context<'_> {
     fn tokens(&self) -> impl Iterator<Item = u32> {
         self.prompt.iter().chain(self.generated).copied()
     }
+
+    /// Every token that would complete a run of `size` tokens which is there already; none if `size`
+    /// is 0.
+    ///
+    /// # Source
+    /// `NoRepeatNGramLogitsProcessor` of transformers 5.23.
+    fn ngram_ends(&self, size: usize) -> impl Iterator<Item = u32> {
+        let prefix_start = (self.len() + 1).checked_sub(size).filter(|_| size > 0).unwrap_or(0);
+        let repeats = move |start: &usize| {
+            (0..size - 1).all(|offset| self.token(start + offset) == self.token(prefix_start + offset))
+        };
+        (0..prefix_start).filter(repeats).map(move |start| self.token(start + size - 1))
+    }
 }
 
 /// The rules of a run, applied in transformers' order.
@@ -52,32 +70,84 @@ impl LogitsProcessors {
         }
     }
 
-    /// Whether [`apply`](Self::apply) would change nothing at this point: then no copy is needed.
-    pub(super) fn are_idle(&self, context: Context<'_>) -> bool {
-        self.repetition_penalty == 1.0
-            && self.no_repeat_ngram_size == 0
-            && context.generated.len() >= self.min_new_tokens
-            && self.suppress_tokens.is_empty()
+    /// The tokens whose scores [`apply`](Self::apply) may change at this point: rising, each once.
+    pub(super) fn touched(&self, context: Context<'_>) -> Vec<u32> {
+        let mut token_ids = Vec::new();
+        if self.repetition_penalty != 1.0 {
+            token_ids.extend(context.tokens());
+        }
+        token_ids.extend(context.ngram_ends(self.no_repeat_ngram_size));
+        if context.generated.len() < self.min_new_tokens {
+            token_ids.extend(&self.eos_token_id);
+        }
+        token_ids.extend(&self.suppress_tokens);
+        token_ids.sort_unstable();
+        token_ids.dedup();
+        token_ids
     }
 
-    /// Applies every rule to the scores of the row that `context` leads to: `[V]`.
-    pub(super) fn apply(&self, context: Context<'_>, scores: &mut [f32]) {
+    /// Applies every rule to scores of the row that `context` leads to; [`touched`](Self::touched)
+    /// must be among them.
+    pub(super) fn apply(&self, context: Context<'_>, scores: &mut TouchedScores) {
         if self.repetition_penalty != 1.0 {
             penalize_repetition(context, self.repetition_penalty, scores);
         }
-        if self.no_repeat_ngram_size > 0 {
-            ban_repeated_ngrams(context, self.no_repeat_ngram_size, scores);
-        }
+        scores.ban(context.ngram_ends(self.no_repeat_ngram_size));
         if context.generated.len() < self.min_new_tokens {
-            ban(&self.eos_token_id, scores);
+            scores.ban(self.eos_token_id.iter().copied());
         }
-        ban(&self.suppress_tokens, scores);
+        scores.ban(self.suppress_tokens.iter().copied());
     }
 }
 
-fn ban(token_ids: &[u32], scores: &mut [f32]) {
-    for &token_id in token_ids {
-        scores[token_id as usize] = f32::NEG_INFINITY;
+/// The scores of those tokens of a row that rules may change.
+#[derive(Debug, Default)]
+pub(super) struct TouchedScores {
+    /// By rising token id, each once.
+    scores: Vec<TokenLogit>,
+}
+
+impl TouchedScores {
+    /// Forgets what was there and holds `scores`, which come by rising token id, each once.
+    pub(super) fn reset(&mut self, scores: impl IntoIterator<Item = TokenLogit>) {
+        self.scores.clear();
+        self.scores.extend(scores);
+        debug_assert!(self.scores.is_sorted_by(|a, b| a.token_id < b.token_id));
+    }
+
+    /// Whether a token is among them.
+    pub(super) fn contains(&self, token_id: u32) -> bool {
+        self.place(token_id).is_ok()
+    }
+
+    /// Adds a token, unless it is there.
+    pub(super) fn insert(&mut self, token: TokenLogit) {
+        if let Err(place) = self.place(token.token_id) {
+            self.scores.insert(place, token);
+        }
+    }
+
+    /// Changes a token's score, if it is there.
+    pub(super) fn update(&mut self, token_id: u32, change: impl FnOnce(f32) -> f32) {
+        if let Ok(place) = self.place(token_id) {
+            let score = &mut self.scores[place].logit;
+            *score = change(*score);
+        }
+    }
+
+    /// The tokens and their scores, by rising token id.
+    pub(super) fn iter(&self) -> impl Iterator<Item = TokenLogit> {
+        self.scores.iter().copied()
+    }
+
+    fn ban(&mut self, token_ids: impl Iterator<Item = u32>) {
+        for token_id in token_ids {
+            self.update(token_id, |_| f32::NEG_INFINITY);
+        }
+    }
+
+    fn place(&self, token_id: u32) -> Result<usize, usize> {
+        self.scores.binary_search_by_key(&token_id, |score| score.token_id)
     }
 }
 
@@ -85,30 +155,12 @@ fn ban(token_ids: &[u32], scores: &mut [f32]) {
 ///
 /// # Source
 /// `RepetitionPenaltyLogitsProcessor` of transformers 5.23, which passes over left padding as we do.
-fn penalize_repetition(context: Context<'_>, penalty: f32, scores: &mut [f32]) {
-    let penalized = |score: f32| {
-        if score < 0.0 { score * penalty } else { score / penalty }
-    };
-    // Read all, then write all: a token that occurs twice is written twice with the same value.
-    let updates: Vec<(u32, f32)> =
-        context.tokens().map(|token_id| (token_id, penalized(scores[token_id as usize]))).collect();
-    for (token_id, score) in updates {
-        scores[token_id as usize] = score;
-    }
-}
-
-/// Bans every token that would complete a run of `size` tokens which the context already has.
-///
-/// # Source
-/// `NoRepeatNGramLogitsProcessor` of transformers 5.23.
-fn ban_repeated_ngrams(context: Context<'_>, size: usize, scores: &mut [f32]) {
-    let Some(prefix_start) = (context.len() + 1).checked_sub(size) else {
-        return;
-    };
-    for start in 0..prefix_start {
-        if (0..size - 1).all(|offset| context.token(start + offset) == context.token(prefix_start + offset)) {
-            ban(&[context.token(start + size - 1)], scores);
-        }
+fn penalize_repetition(context: Context<'_>, penalty: f32, scores: &mut TouchedScores) {
+    let mut token_ids: Vec<u32> = context.tokens().collect();
+    token_ids.sort_unstable();
+    token_ids.dedup();
+    for token_id in token_ids {
+        scores.update(token_id, |score| if score < 0.0 { score * penalty } else { score / penalty });
     }
 }
 
@@ -124,10 +176,18 @@ mod tests {
         let settings = raw.resolve().expect("possible settings");
         let processors = LogitsProcessors::new(&settings);
         let context = Context { prompt, generated };
-        let mut processed = scores.to_vec();
-        processors.apply(context, &mut processed);
-        assert_eq!(processed, expected);
-        assert_eq!(processors.are_idle(context), scores == expected);
+        assert_eq!(processed(&processors, context, scores), expected);
+        let changed = |id: u32| scores[id as usize] != expected[id as usize];
+        let touched = processors.touched(context);
+        assert!((0..scores.len() as u32).all(|id| !changed(id) || touched.contains(&id)), "{touched:?}");
+    }
+
+    /// Every score of a row under the rules.
+    fn processed(processors: &LogitsProcessors, context: Context<'_>, scores: &[f32]) -> Vec<f32> {
+        let mut all = TouchedScores::default();
+        all.reset((0..).zip(scores).map(|(token_id, &logit)| TokenLogit { token_id, logit }));
+        processors.apply(context, &mut all);
+        all.iter().map(|token| token.logit).collect()
     }
 
     #[test]
@@ -150,9 +210,9 @@ mod tests {
         let raw = RawDecodingSettings { no_repeat_ngram_size: Some(4), ..Default::default() };
         let processors = LogitsProcessors::new(&raw.resolve().expect("possible settings"));
         for length in 0..4 {
-            let mut scores = [0.0; 2];
-            processors.apply(Context { prompt: &[0, 0, 0][..length], generated: &[] }, &mut scores);
-            assert_eq!(scores, [0.0; 2]);
+            let context = Context { prompt: &[0, 0, 0][..length], generated: &[] };
+            assert_eq!(processed(&processors, context, &[0.0; 2]), [0.0; 2]);
+            assert!(processors.touched(context).is_empty());
         }
     }
 

@@ -1,13 +1,15 @@
 //! Decoding: from a prompt's ids to answers, best first.
 //!
-//! Everything here knows a language model only as [`LanguageModel`]: fill a cache with prompts,
-//! advance it by one token a row, reorder its rows. The same searches therefore run over the model
-//! on the tensor library and over any engine that can do those three things.
+//! Everything here knows a language model only as [`LanguageModel`]: append tokens to the rows of a
+//! cache, answer what is asked about the logits that follow, reorder the rows. The same searches
+//! therefore run over the model on the tensor library and over any engine that can do those things.
 //!
-//! [`generate`] is the entry. Each search is a file: `beam`, `diverse_beam`, `sample` (greedy too);
-//! `batch` leads many of them through one model; `logits` and `warpers` change scores on the way.
+//! [`generate`] is the entry for prompts that are all there, [`BatchLoop`] for requests that come and
+//! go. Each search is a file: `beam`, `diverse_beam`, `sample` (greedy too); `search` is what they have
+//! in common; `batch_loop` leads many of them through one model; `query` is what they ask of it;
+//! [`teacher_forcing`] asks about texts that are given instead of searching; `logits` and `warpers` change scores on the way.
 
-mod batch;
+mod batch_loop;
 mod beam;
 mod candidates;
 mod diverse_beam;
@@ -16,25 +18,26 @@ mod guided;
 mod hypotheses;
 mod log_softmax;
 mod logits;
+mod query;
 mod random;
 mod raw_settings;
 mod sample;
+mod search;
 mod settings;
+pub mod teacher_forcing;
 mod warpers;
 
+pub use batch_loop::{BatchLoop, Finished, Request, RequestId};
 pub use early_stopping::EarlyStopping;
 pub use guided::Guided;
 pub use hypotheses::{Finish, Hypothesis};
+pub use log_softmax::Normalizer;
+pub use query::{Answer, Answers, Queries, Query, TokenLogit};
 pub use random::sample_key;
 pub use raw_settings::RawDecodingSettings;
 pub use settings::{DecodingSettings, LengthNormalization};
 
 use crate::error::{Error, Result};
-use beam::BeamSearch;
-use diverse_beam::DiverseBeamSearch;
-use logits::LogitsProcessors;
-use sample::{Chooser, SampleSearch};
-use warpers::Warpers;
 
 /// Answers to each prompt, best first: `num_return_sequences` of them, at least one, fewer only where a
 /// beam search runs out of tokens that may come.
@@ -56,75 +59,43 @@ pub fn generate<M: LanguageModel>(
 ) -> Result<Vec<Vec<Hypothesis>>> {
     settings.validate()?;
     settings.validate_vocabulary(model.vocab_size())?;
-    prompts.iter().try_for_each(|prompt| check_prompt(model, prompt, settings.max_new_tokens))?;
     if settings.do_sample && sample_keys.len() != prompts.len() {
         return Err(Error::Shape(format!("{} sample keys for {} prompts", sample_keys.len(), prompts.len())));
     }
-    if prompts.is_empty() {
-        return Ok(Vec::new());
-    }
-
-    let processors = &LogitsProcessors::new(settings);
-    let is_total = settings.length_normalization == LengthNormalization::Total;
-    if settings.do_sample {
-        let warpers = Warpers::new(settings);
-        batch::run(model, prompts, settings.max_new_tokens, |idx| {
-            let draw = Chooser::Draw { warpers: warpers.clone(), sample_key: sample_keys[idx] };
-            SampleSearch::new(settings, processors, &prompts[idx], draw)
-        })
-    } else if settings.num_beams == 1 {
-        batch::run(model, prompts, settings.max_new_tokens, |idx| {
-            SampleSearch::new(settings, processors, &prompts[idx], Chooser::Greedy)
-        })
-    } else if settings.num_beam_groups > 1 || is_total {
-        batch::run(model, prompts, settings.max_new_tokens, |idx| {
-            DiverseBeamSearch::new(settings, processors, &prompts[idx])
-        })
-    } else {
-        batch::run(model, prompts, settings.max_new_tokens, |idx| {
-            BeamSearch::new(settings, processors, &prompts[idx])
-        })
-    }
+    let request = |(idx, prompt): (usize, &Vec<u32>)| Request {
+        prompt: prompt.clone(),
+        settings: settings.clone(),
+        sample_key: sample_keys.get(idx).copied().unwrap_or(0),
+    };
+    generate_each(model, prompts.iter().enumerate().map(request))
 }
 
-fn check_prompt<M: LanguageModel>(model: &M, prompt: &[u32], max_new_tokens: usize) -> Result<()> {
-    if prompt.is_empty() {
-        return Err(Error::EmptyPrompt);
-    }
-    let (n_positions, vocab_size) = (model.n_positions(), model.vocab_size());
-    if prompt.len().saturating_add(max_new_tokens) > n_positions {
-        return Err(Error::PromptTooLong { prompt_tokens: prompt.len(), max_new_tokens, n_positions });
-    }
-    match prompt.iter().find(|&&id| id as usize >= vocab_size) {
-        Some(id) => {
-            Err(Error::Shape(format!("token {id} of a prompt is outside the vocabulary of {vocab_size}")))
+/// Answers to each request, in their order; all are decoded together.
+///
+/// # Errors
+/// Those of [`generate`]; the first that is met ends it all. [`BatchLoop`] ends only the request.
+pub fn generate_each<M: LanguageModel>(
+    model: &M,
+    requests: impl IntoIterator<Item = Request>,
+) -> Result<Vec<Vec<Hypothesis>>> {
+    let mut batch = BatchLoop::new(model, usize::MAX);
+    let ids: Vec<RequestId> =
+        requests.into_iter().map(|request| batch.add(request)).collect::<Result<_>>()?;
+    let mut answers = vec![Vec::new(); ids.len()];
+    while !batch.is_idle() {
+        for finished in batch.step() {
+            // Later requests have greater ids.
+            if let Ok(idx) = ids.binary_search(&finished.id) {
+                answers[idx] = finished.answers?;
+            }
         }
-        None => Ok(()),
     }
-}
-
-/// Next-token scores of several rows.
-#[derive(Debug, Clone)]
-pub struct Logits {
-    /// Vocabulary size.
-    pub vocab_size: usize,
-    /// `[rows, vocab_size]`, row-major, f32, before softmax.
-    pub data: Vec<f32>,
-}
-
-impl Logits {
-    /// Number of rows.
-    pub fn rows(&self) -> usize {
-        self.data.len() / self.vocab_size
-    }
-
-    /// The logits of row `row_idx`: `[vocab_size]`.
-    pub fn row(&self, row_idx: usize) -> &[f32] {
-        &self.data[row_idx * self.vocab_size..][..self.vocab_size]
-    }
+    Ok(answers)
 }
 
 /// A causal language model as the searches see it.
+///
+/// It may know nothing of a row but what was asked: a search has no other way to the logits.
 pub trait LanguageModel {
     /// Keys and values of the rows decoded so far.
     type Cache;
@@ -135,14 +106,32 @@ pub trait LanguageModel {
     /// Longest sequence, prompt and answer together.
     fn n_positions(&self) -> usize;
 
-    /// Reads whole prompts of unequal length, one row each; none may be empty.
-    ///
-    /// Returns a cache with a row per prompt, in order, and the logits that follow each prompt's
-    /// last token. `max_new_tokens` is how many [`step`](Self::step)s may follow at most.
-    fn prefill(&self, prompts: &[Vec<u32>], max_new_tokens: usize) -> Result<(Self::Cache, Logits)>;
+    /// A cache without rows.
+    fn new_cache(&self) -> Self::Cache;
 
-    /// Appends `token_ids[i]` to row i of the cache, for every row, and returns the logits that follow.
-    fn step(&self, cache: &mut Self::Cache, token_ids: &[u32]) -> Result<Logits>;
+    /// Appends `token_ids[i]` to row i of the cache, for every row, and answers `queries` about the
+    /// logits that follow each row's last token.
+    ///
+    /// A row that is there gets exactly one token. There may be more `token_ids` than rows: each
+    /// further one is a prompt, not empty, and begins a row of its own. So reading prompts, going on,
+    /// and joining those that go on are one thing, and one pass over the weights.
+    ///
+    /// `queries` are as many as `token_ids`; `answers`, which are cleared first, will be. Logits that
+    /// are not numbers are no error here but in the answer's normalizer, so that they end one
+    /// search and not those beside it.
+    ///
+    /// # Errors
+    /// - [`Error::Shape`] if a row gets no token, or more than one, or has no position left
+    /// - [`Error::EmptyPrompt`], [`Error::PromptTooLong`] for a new row
+    ///
+    /// The cache is good for nothing after an error.
+    fn append(
+        &self,
+        cache: &mut Self::Cache,
+        token_ids: &[&[u32]],
+        queries: &Queries,
+        answers: &mut Answers,
+    ) -> Result<()>;
 
     /// Makes row i of the cache what row `rows[i]` was: repeats, permutes and drops rows.
     fn reorder(&self, cache: &mut Self::Cache, rows: &[usize]) -> Result<()>;

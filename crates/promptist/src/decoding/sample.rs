@@ -3,13 +3,13 @@
 //! Source: `GenerationMixin._sample` of transformers 5.23, which is both. Processors see the logits
 //! here, not log-probabilities; the score is made of the model's own log-probabilities.
 
-use super::batch::{Extension, Rows, Scratch, Search};
+use std::sync::Arc;
+
 use super::hypotheses::{Finish, Hypothesis};
-use super::log_softmax::Normalizer;
-use super::logits::{Context, LogitsProcessors};
+use super::query::{Queries, Query, TokenLogit};
 use super::random;
-use super::settings::DecodingSettings;
-use super::warpers::{Choice, Softmax, Warpers};
+use super::search::{Extension, Row, Rows, Scratch, Search, Task};
+use super::warpers::{Softmax, Warpers};
 use crate::error::Result;
 
 /// How a token is chosen from a row.
@@ -17,19 +17,12 @@ pub(super) enum Chooser {
     /// The likeliest; of several the lowest id.
     Greedy,
     /// Drawn from what the warpers leave.
-    Draw {
-        /// The warpers.
-        warpers: Warpers,
-        /// What stands for the input: see [`random::sample_key`].
-        sample_key: u64,
-    },
+    Draw(Warpers),
 }
 
 /// One prompt's sequences.
-pub(super) struct SampleSearch<'a> {
-    settings: &'a DecodingSettings,
-    processors: &'a LogitsProcessors,
-    prompt: &'a [u32],
+pub(super) struct SampleSearch {
+    task: Arc<Task>,
     chooser: Chooser,
     sequences: Vec<Sequence>,
 }
@@ -43,54 +36,110 @@ struct Sequence {
     finish: Option<Finish>,
 }
 
-impl<'a> SampleSearch<'a> {
-    pub(super) fn new(
-        settings: &'a DecodingSettings,
-        processors: &'a LogitsProcessors,
-        prompt: &'a [u32],
-        chooser: Chooser,
-    ) -> Self {
+impl SampleSearch {
+    pub(super) fn new(task: Arc<Task>, chooser: Chooser) -> Self {
         let open = || Sequence { row: 0, token_ids: Vec::new(), log_prob: 0.0, finish: None };
-        let sequences = std::iter::repeat_with(open).take(settings.num_return_sequences).collect();
-        Self { settings, processors, prompt, chooser, sequences }
+        let sequences = std::iter::repeat_with(open).take(task.settings.num_return_sequences).collect();
+        Self { task, chooser, sequences }
+    }
+
+    /// Those that go on.
+    fn open(&self) -> impl Iterator<Item = &Sequence> {
+        self.sequences.iter().filter(|sequence| sequence.finish.is_none())
+    }
+
+    /// How many of the largest logits, rules aside, decide what is chosen; `None` if all do.
+    fn reach(&self) -> Option<usize> {
+        match &self.chooser {
+            Chooser::Greedy => Some(1),
+            Chooser::Draw(warpers) => warpers.reach(),
+        }
+    }
+
+    /// Leaves in `scratch.choices` a row's logits under the rules: all of them, or those that rules
+    /// touch and the largest others, as far as [`reach`](Self::reach).
+    fn process(&self, row: Row<'_>, generated: &[u32], scratch: &mut Scratch) {
+        let (processors, context) = (&self.task.processors, self.task.context(generated));
+        let (touched, choices) = (&mut scratch.touched, &mut scratch.choices);
+        choices.clear();
+        match self.reach() {
+            None => {
+                let all = |(token_id, &logit): (u32, &f32)| TokenLogit { token_id, logit };
+                choices.extend((0..).zip(row.logits()).map(all));
+                let token_ids = processors.touched(context);
+                touched.reset(token_ids.iter().map(|&token_id| choices[token_id as usize]));
+                processors.apply(context, touched);
+                touched.iter().for_each(|token| choices[token.token_id as usize] = token);
+            }
+            Some(count) => {
+                touched.reset(row.asked());
+                processors.apply(context, touched);
+                let untouched = row.top().iter().filter(|token| !touched.contains(token.token_id));
+                choices.extend(untouched.take(count));
+                choices.extend(touched.iter());
+            }
+        }
+    }
+
+    /// The token that comes after sequence `sequence_idx`, its logits being in `choices`; none if every
+    /// token is banned.
+    fn choose(&self, sequence_idx: usize, choices: &mut Vec<TokenLogit>) -> Option<u32> {
+        match &self.chooser {
+            Chooser::Greedy => likeliest(choices),
+            Chooser::Draw(warpers) => {
+                warpers.apply(choices);
+                let step = self.sequences[sequence_idx].token_ids.len();
+                let (seed, sample_key) = (self.task.settings.seed, self.task.sample_key);
+                draw(choices, random::uniform(seed, sample_key, sequence_idx as u32, step as u32))
+            }
+        }
     }
 }
 
-impl Search for SampleSearch<'_> {
+impl Search for SampleSearch {
+    fn max_rows(&self) -> usize {
+        self.open().count()
+    }
+
+    fn ask(&self, queries: &mut Queries) {
+        let mut num_rows = 0;
+        // Rows are numbered in this order; at first all sequences share one.
+        for sequence in self.open() {
+            if sequence.row == num_rows {
+                match self.reach() {
+                    Some(count) => self.task.ask_top(count, &sequence.token_ids, queries),
+                    None => queries.push(Query::All),
+                }
+                num_rows += 1;
+            }
+        }
+    }
+
     fn advance(&mut self, rows: Rows<'_>, scratch: &mut Scratch, next: &mut Vec<Extension>) -> Result<()> {
-        for (sequence_idx, sequence) in self.sequences.iter_mut().enumerate() {
+        for sequence_idx in 0..self.sequences.len() {
+            let sequence = &self.sequences[sequence_idx];
             if sequence.finish.is_some() {
                 continue;
             }
-            let logits = rows.row(sequence.row);
-            let normalizer = Normalizer::of(logits)?;
-            let context = Context { prompt: self.prompt, generated: &sequence.token_ids };
-            let step = sequence.token_ids.len();
-            let chosen = with_processed(logits, self.processors, context, scratch, |logits, scratch| {
-                match &self.chooser {
-                    Chooser::Greedy => argmax(logits, scratch),
-                    Chooser::Draw { warpers, sample_key } => {
-                        warpers.apply(logits, &mut scratch.top, &mut scratch.choices);
-                        let seed = self.settings.seed;
-                        draw(
-                            &scratch.choices,
-                            random::uniform(seed, *sample_key, sequence_idx as u32, step as u32),
-                        )
-                    }
-                }
-            });
-            let Some(token_id) = chosen else {
+            let row = rows.row(sequence.row);
+            let normalizer = row.normalizer()?;
+            self.process(row, &sequence.token_ids, scratch);
+            let chosen = self.choose(sequence_idx, &mut scratch.choices);
+            let chosen = chosen.and_then(|token_id| Some((token_id, row.logit(token_id)?)));
+
+            let settings = &self.task.settings;
+            let sequence = &mut self.sequences[sequence_idx];
+            let Some((token_id, logit)) = chosen else {
                 sequence.finish = Some(Finish::Length); // every token is banned
                 continue;
             };
-
-            sequence.log_prob += normalizer.log_prob(logits[token_id as usize]);
-            if self.settings.is_eos(token_id) {
+            sequence.log_prob += normalizer.log_prob(logit);
+            if settings.is_eos(token_id) {
                 sequence.finish = Some(Finish::Eos);
                 continue;
             }
             sequence.token_ids.push(token_id);
-            if sequence.token_ids.len() == self.settings.max_new_tokens {
+            if sequence.token_ids.len() == settings.max_new_tokens {
                 sequence.finish = Some(Finish::Length);
                 continue;
             }
@@ -101,11 +150,12 @@ impl Search for SampleSearch<'_> {
         Ok(())
     }
 
-    fn into_hypotheses(self) -> Vec<Hypothesis> {
+    fn into_hypotheses(self: Box<Self>) -> Vec<Hypothesis> {
+        let task = self.task;
         let hypothesis = |sequence: Sequence| {
             let finish = sequence.finish.unwrap_or(Finish::Length);
-            let length = self.settings.hypothesis_len(self.prompt.len(), sequence.token_ids.len(), finish);
-            let penalty = (length.max(1) as f64).powf(self.settings.length_penalty);
+            let length = task.settings.hypothesis_len(task.prompt.len(), sequence.token_ids.len(), finish);
+            let penalty = (length.max(1) as f64).powf(task.settings.length_penalty);
             Hypothesis { token_ids: sequence.token_ids, score: sequence.log_prob / penalty as f32, finish }
         };
         let mut hypotheses: Vec<_> = self.sequences.into_iter().map(hypothesis).collect();
@@ -114,34 +164,17 @@ impl Search for SampleSearch<'_> {
     }
 }
 
-/// Calls `choose` with the logits under the processors.
-fn with_processed<T>(
-    logits: &[f32],
-    processors: &LogitsProcessors,
-    context: Context<'_>,
-    scratch: &mut Scratch,
-    choose: impl FnOnce(&[f32], &mut Scratch) -> T,
-) -> T {
-    if processors.are_idle(context) {
-        return choose(logits, scratch);
-    }
-    let mut scores = std::mem::take(&mut scratch.scores);
-    scores.clear();
-    scores.extend_from_slice(logits);
-    processors.apply(context, &mut scores);
-    let chosen = choose(&scores, scratch);
-    scratch.scores = scores;
-    chosen
-}
-
-fn argmax(logits: &[f32], scratch: &mut Scratch) -> Option<u32> {
-    scratch.top.reset(1);
-    scratch.top.offer_row(0, logits, Normalizer::IDENTITY, 0.0);
-    scratch.top.best_first().first().map(|best| best.token_id)
+/// The token with the largest logit, of equal ones the lowest; none if all are banned.
+fn likeliest(choices: &[TokenLogit]) -> Option<u32> {
+    let possible = choices.iter().filter(|choice| choice.logit > f32::NEG_INFINITY);
+    let better = |a: &&TokenLogit, b: &&TokenLogit| {
+        a.logit.total_cmp(&b.logit).then_with(|| b.token_id.cmp(&a.token_id))
+    };
+    possible.max_by(better).map(|choice| choice.token_id)
 }
 
 /// The first choice at which the cumulated probability exceeds `uniform`.
-fn draw(choices: &[Choice], uniform: f64) -> Option<u32> {
+fn draw(choices: &[TokenLogit], uniform: f64) -> Option<u32> {
     let probs = Softmax::of(choices);
     let total: f64 = choices.iter().map(|choice| f64::from(probs.prob(choice))).sum();
     let mut cumulated = 0.0;

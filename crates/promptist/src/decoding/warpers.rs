@@ -1,16 +1,13 @@
 //! Which tokens sampling draws from, and how likely each is.
 
-use super::candidates::TopCandidates;
-use super::log_softmax::{self, Normalizer};
+use super::log_softmax;
+use super::query::TokenLogit;
 use super::settings::DecodingSettings;
 
-/// A token that may be drawn.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Choice {
-    pub(super) token_id: u32,
-    /// After temperature.
-    pub(super) logit: f32,
-}
+/// How many tokens may equal the last of the `top_k` largest and stay with it.
+///
+/// A model's logits hardly ever tie; were more of them equal there, the lower ids would stay.
+const TIES: usize = 16;
 
 /// Temperature, top-k, top-p and min-p, in this order, which is transformers'.
 #[derive(Debug, Clone)]
@@ -31,24 +28,28 @@ impl Warpers {
         }
     }
 
-    /// Leaves in `choices` what may be drawn from the logits of a row, by token id.
+    /// How many of the largest logits decide what may be drawn; `None` if all do.
     ///
-    /// # Shapes
-    /// - `logits`: `[V]`
+    /// The `top_k` largest and some more, for those that equal the last of them.
+    pub(super) fn reach(&self) -> Option<usize> {
+        (self.top_k > 0).then_some(self.top_k.saturating_add(TIES))
+    }
+
+    /// Leaves in `choices`, of the logits that may be drawn from, what will be: by token id, with logits
+    /// after temperature.
     ///
     /// # Source
     /// `TemperatureLogitsWarper`, `TopKLogitsWarper`, `TopPLogitsWarper` and `MinPLogitsWarper` of
-    /// transformers 5.23. Equal logits at the edge of top-k all stay; at the edge of top-p the lower
-    /// ids stay (there: as the sort happens to leave them).
-    pub(super) fn apply(&self, logits: &[f32], top: &mut TopCandidates, choices: &mut Vec<Choice>) {
-        let edge = self.top_k_edge(logits, top) / self.temperature;
-        choices.clear();
-        for (token_id, &logit) in logits.iter().enumerate() {
-            let logit = logit / self.temperature;
-            if logit >= edge && logit > f32::NEG_INFINITY {
-                choices.push(Choice { token_id: token_id as u32, logit });
-            }
-        }
+    /// transformers 5.23. Equal logits at the edge of top-k all stay, as far as [`reach`](Self::reach);
+    /// at the edge of top-p the lower ids stay (there: as the sort happens to leave them).
+    pub(super) fn apply(&self, choices: &mut Vec<TokenLogit>) {
+        choices.retain(|choice| choice.logit > f32::NEG_INFINITY);
+        let edge = self.top_k_edge(choices) / self.temperature;
+        choices.retain_mut(|choice| {
+            choice.logit /= self.temperature;
+            choice.logit >= edge && choice.logit > f32::NEG_INFINITY
+        });
+        choices.sort_unstable_by_key(|choice| choice.token_id);
         if self.top_p < 1.0 {
             self.keep_top_p(choices);
             choices.sort_unstable_by_key(|choice| choice.token_id);
@@ -61,18 +62,16 @@ impl Warpers {
     }
 
     /// The `top_k`-th largest logit; `-inf` if all may stay.
-    fn top_k_edge(&self, logits: &[f32], top: &mut TopCandidates) -> f32 {
-        if self.top_k == 0 || self.top_k >= logits.len() {
+    fn top_k_edge(&self, choices: &mut [TokenLogit]) -> f32 {
+        if self.top_k == 0 || self.top_k >= choices.len() {
             return f32::NEG_INFINITY;
         }
-        top.reset(self.top_k);
-        top.offer_row(0, logits, Normalizer::IDENTITY, 0.0);
-        let best = top.best_first();
-        if best.len() < self.top_k { f32::NEG_INFINITY } else { best[self.top_k - 1].score }
+        let descending = |a: &TokenLogit, b: &TokenLogit| b.logit.total_cmp(&a.logit);
+        choices.select_nth_unstable_by(self.top_k - 1, descending).1.logit
     }
 
     /// From the least likely up, removes what together has no more than `1 - top_p`. One stays.
-    fn keep_top_p(&self, choices: &mut Vec<Choice>) {
+    fn keep_top_p(&self, choices: &mut Vec<TokenLogit>) {
         let probs = Softmax::of(choices);
         choices.sort_unstable_by(|a, b| b.logit.total_cmp(&a.logit).then(a.token_id.cmp(&b.token_id)));
         let removable = (1.0 - self.top_p) as f32;
@@ -98,13 +97,13 @@ pub(super) struct Softmax {
 }
 
 impl Softmax {
-    pub(super) fn of(choices: &[Choice]) -> Self {
+    pub(super) fn of(choices: &[TokenLogit]) -> Self {
         let max = choices.iter().fold(f32::NEG_INFINITY, |max, choice| max.max(choice.logit));
         let sum: f64 = choices.iter().map(|choice| f64::from(log_softmax::exp(choice.logit - max))).sum();
         Self { max, sum: sum as f32 }
     }
 
-    pub(super) fn prob(self, choice: &Choice) -> f32 {
+    pub(super) fn prob(self, choice: &TokenLogit) -> f32 {
         log_softmax::exp(choice.logit - self.max) / self.sum
     }
 
@@ -141,7 +140,6 @@ mod tests {
     fn warpers_equal_transformers_5_23() {
         let golden = include_str!("../../tests/golden/sampling.json");
         let golden: Golden = serde_json::from_str(golden).expect("golden file");
-        let (mut top, mut choices) = (TopCandidates::default(), Vec::new());
         for case in &golden.cases {
             let raw = RawDecodingSettings {
                 temperature: case.temperature,
@@ -151,10 +149,13 @@ mod tests {
                 ..Default::default()
             };
             let settings = raw.resolve().expect("possible settings");
-            Warpers::new(&settings).apply(&case.logits, &mut top, &mut choices);
+            let logits = (0..).zip(&case.logits);
+            let mut choices = logits.map(|(token_id, &logit)| TokenLogit { token_id, logit }).collect();
+            Warpers::new(&settings).apply(&mut choices);
             let expected: Vec<_> =
                 (0..).zip(&case.log_probs).filter_map(|(id, log_prob)| Some((id, (*log_prob)?))).collect();
-            let ids = |choices: &[Choice]| choices.iter().map(|choice| choice.token_id).collect::<Vec<u32>>();
+            let ids =
+                |choices: &[TokenLogit]| choices.iter().map(|choice| choice.token_id).collect::<Vec<u32>>();
             assert_eq!(ids(&choices), expected.iter().map(|&(id, _)| id).collect::<Vec<_>>(), "{settings:?}");
             let probs = Softmax::of(&choices);
             for (choice, (_, log_prob)) in choices.iter().zip(expected) {

@@ -5,16 +5,12 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::statistics::{Interval, bootstrap_mean, random_others};
+use crate::decoding::teacher_forcing::{ForcedText, Observation};
 use crate::error::Result;
-use crate::gpt2::Gpt2;
 use crate::prompter::Prompter;
 use crate::template::{self, Keep};
 use crate::tokenizer::Tokenizer;
-use crate::train::examples::{Example, micro_batches};
-use crate::train::gradients::example_logprobs;
-
-/// Tokens of one forward pass, padding included. Changes memory and speed, not the result.
-const MICRO_BATCH_TOKENS: usize = 8192;
+use crate::train::examples::Example;
 
 /// Fit of the additions of a set.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -51,17 +47,17 @@ pub fn fit_pairs(prompter: &Prompter, added: &[(&str, &str)], seed: u64) -> Resu
     let added: Vec<(&str, &str)> =
         added.iter().copied().filter(|(_, addition)| !addition.is_empty()).collect();
     let others = random_others(added.len(), &mut ChaCha8Rng::seed_from_u64(seed));
-    let (tokenizer, model) = (prompter.tokenizer(), prompter.model());
+    let tokenizer = prompter.tokenizer();
     let mut examples = Vec::with_capacity(2 * added.len());
     for (&(user_input, addition), &other) in added.iter().zip(&others) {
         let own = after(tokenizer, user_input, addition)?;
         let other = after(tokenizer, added[other].0, addition)?;
         let longest = own.input_len().max(other.input_len());
-        if longest <= model.config().n_positions && own.num_targets() > 0 {
+        if longest <= prompter.config().n_positions && own.num_targets() > 0 {
             examples.extend([own, other]);
         }
     }
-    let logprobs = logprobs(model, &examples.iter().collect::<Vec<_>>())?;
+    let logprobs = logprobs(prompter, &examples.iter().collect::<Vec<_>>())?;
     let per_token = |idx: usize| logprobs[idx] / examples[idx].num_targets() as f64;
     Ok((0..examples.len())
         .step_by(2)
@@ -91,68 +87,23 @@ fn after(tokenizer: &Tokenizer, user_input: &str, addition: &str) -> Result<Exam
     Ok(example)
 }
 
-/// log p of each example's targets, in nats, summed; like lengths go through the model together.
+/// log p of each example's targets, in nats, summed.
 ///
 /// # Errors
-/// As [`example_logprobs`].
-pub(super) fn logprobs(model: &Gpt2, examples: &[&Example]) -> Result<Vec<f64>> {
-    let mut order: Vec<usize> = (0..examples.len()).collect();
-    order.sort_by_key(|&idx| examples[idx].input_len());
-    let sorted: Vec<&Example> = order.iter().map(|&idx| examples[idx]).collect();
-    let mut logprobs = vec![0.0; examples.len()];
-    let mut places = order.iter();
-    for batch in micro_batches(&sorted, MICRO_BATCH_TOKENS) {
-        for (logprob, &place) in example_logprobs(model, &batch)?.into_iter().zip(&mut places) {
-            logprobs[place] = logprob;
-        }
-    }
-    Ok(logprobs)
+/// As [`Prompter::observe`].
+pub(super) fn logprobs(prompter: &Prompter, examples: &[&Example]) -> Result<Vec<f64>> {
+    let texts: Vec<ForcedText> = examples
+        .iter()
+        .map(|example| ForcedText { token_ids: &example.token_ids, from: example.loss_from })
+        .collect();
+    let observations = prompter.observe(&texts)?;
+    let sum = |tokens: &Vec<Observation>| tokens.iter().map(|token| f64::from(token.logprob)).sum();
+    Ok(observations.iter().map(sum).collect())
 }
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, Int, Tensor, TensorData};
-
     use super::*;
-    use crate::gpt2::{Gpt2Config, values};
-
-    fn model() -> Gpt2 {
-        let config = Gpt2Config {
-            vocab_size: 300,
-            n_positions: 32,
-            n_embd: 16,
-            n_layer: 2,
-            n_head: 2,
-            bos_token_id: None,
-            eos_token_id: None,
-            ..Gpt2Config::default()
-        };
-        Gpt2::random(&config, 3, &Device::flex()).expect("possible")
-    }
-
-    #[test]
-    fn a_batch_of_unequal_examples_gives_each_its_own_sum() {
-        let model = model();
-        let example = |len: u32, loss_from| Example {
-            token_ids: (0..len).map(|i| (i * 37 + len) % 300).collect(),
-            loss_from,
-        };
-        let examples = [example(20, 4), example(3, 1), example(9, 8)];
-        let found = logprobs(&model, &examples.each_ref()).expect("short");
-        for (example, found) in examples.iter().zip(found) {
-            let inputs: Vec<i64> =
-                example.token_ids[..example.input_len()].iter().map(|&id| i64::from(id)).collect();
-            let t = inputs.len();
-            let inputs = TensorData::new(inputs, [1, t]);
-            let inputs = Tensor::<2, Int>::from_data(inputs, &model.device());
-            let logits = model.head(model.forward(inputs).reshape([t, 16]));
-            let logprobs = values(burn::tensor::activation::log_softmax(logits, 1)).expect("on a CPU");
-            let expected: f64 = (example.loss_from..example.token_ids.len())
-                .map(|at| f64::from(logprobs[(at - 1) * 300 + example.token_ids[at] as usize]))
-                .sum();
-            assert!((found - expected).abs() < 1e-4, "{found} for {expected}");
-        }
-    }
 
     #[test]
     fn the_gain_is_the_mean_difference() {

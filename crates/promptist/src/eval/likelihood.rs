@@ -114,10 +114,10 @@ pub fn of_prompter(
     targets: &Targets,
     layout: Layout,
 ) -> Result<LikelihoodMeasure> {
-    let n_positions = prompter.model().config().n_positions;
+    let n_positions = prompter.config().n_positions;
     let examples = targets.examples(prompter.tokenizer(), layout)?;
     let fits: Vec<&Example> = examples.iter().filter(|e| e.input_len() <= n_positions).collect();
-    let mut logprobs = logprobs(prompter.model(), &fits)?.into_iter();
+    let mut logprobs = logprobs(prompter, &fits)?.into_iter();
     let nats: Vec<Option<f64>> = examples
         .iter()
         .map(|e| if e.input_len() <= n_positions { logprobs.next().map(|p| -p) } else { None })

@@ -17,6 +17,7 @@ pub mod flaws;
 pub mod likelihood;
 pub mod markdown;
 pub mod ngram;
+pub mod precision;
 pub mod report;
 pub mod run;
 pub mod statistics;

@@ -1,17 +1,32 @@
 //! The key-value cache, and GPT-2 as a [`LanguageModel`] for the searches.
 //!
 //! Prompts of unequal length are padded on the left, so that every row's next token falls into the
-//! same column; positions count real tokens only.
+//! same column; positions count real tokens only. Rows that join later are columns behind: each time
+//! prompts are read they make a group, with columns of its own, and a step is a pass for each group.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::block::KeysValues;
 use super::{Gpt2, MASKED, values};
-use crate::decoding::{LanguageModel, Logits};
+use crate::decoding::{Answers, LanguageModel, Queries};
 use crate::error::{Error, Result};
 
-/// Keys and values of every block for B rows, and what is padding in them.
+/// Keys and values of the rows decoded so far.
+#[derive(Default)]
 pub struct KvCache {
+    groups: Vec<Group>,
+    /// Where each row is.
+    rows: Vec<Place>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Place {
+    group: usize,
+    row: usize,
+}
+
+/// Keys and values of every block for B rows that were read together, and what is padding in them.
+struct Group {
     /// One per block, each `[B, N, S, D]`.
     blocks: Vec<KeysValues>,
     /// Columns of padding on the left of each row: `[B]`.
@@ -31,93 +46,166 @@ impl LanguageModel for Gpt2 {
         self.config.n_positions
     }
 
-    fn prefill(&self, prompts: &[Vec<u32>], max_new_tokens: usize) -> Result<(KvCache, Logits)> {
-        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-        if prompts.iter().any(Vec::is_empty) {
-            return Err(Error::EmptyPrompt);
-        }
-        if longest + max_new_tokens > self.config.n_positions {
-            return Err(Error::PromptTooLong {
-                prompt_tokens: longest,
-                max_new_tokens,
-                n_positions: self.config.n_positions,
-            });
-        }
-        let padding: Vec<usize> = prompts.iter().map(|p| longest - p.len()).collect();
-        let mut input_ids = Vec::with_capacity(prompts.len() * longest);
-        let mut position_ids = Vec::with_capacity(input_ids.capacity());
-        for (prompt, &pad) in prompts.iter().zip(&padding) {
-            input_ids.extend(std::iter::repeat_n(0, pad).chain(prompt.iter().map(|&id| id as i64)));
-            position_ids.extend((0..longest).map(|column| column.saturating_sub(pad) as i64));
-        }
-        let mut cache = KvCache { blocks: Vec::new(), padding, len: 0 };
-        let logits = self.advance(&mut cache, input_ids, position_ids)?;
-        Ok((cache, logits))
+    fn new_cache(&self) -> KvCache {
+        KvCache::default()
     }
 
-    fn step(&self, cache: &mut KvCache, token_ids: &[u32]) -> Result<Logits> {
-        if token_ids.len() != cache.padding.len() {
-            return Err(Error::Shape(format!("{} tokens for {} rows", token_ids.len(), cache.padding.len())));
+    fn append(
+        &self,
+        cache: &mut KvCache,
+        token_ids: &[&[u32]],
+        queries: &Queries,
+        answers: &mut Answers,
+    ) -> Result<()> {
+        self.check(cache, token_ids)?;
+        let (old, prompts) = token_ids.split_at(cache.rows.len());
+        // The logits of each group: `[B, V]`.
+        let mut logits = Vec::with_capacity(cache.groups.len() + 1);
+        for (group_idx, group) in cache.groups.iter_mut().enumerate() {
+            let mut input_ids = vec![0; group.padding.len()];
+            for (place, token_ids) in cache.rows.iter().zip(old).filter(|(place, _)| place.group == group_idx)
+            {
+                input_ids[place.row] = i64::from(token_ids[0]);
+            }
+            let position_ids = group.padding.iter().map(|pad| (group.len - pad) as i64).collect();
+            logits.push(self.advance(group, input_ids, position_ids)?);
         }
-        if cache.len >= self.config.n_positions {
-            return Err(Error::Shape(format!("a context of {} positions is full", cache.len)));
+        if !prompts.is_empty() {
+            let group = cache.groups.len();
+            let (read, read_logits) = self.read(prompts)?;
+            cache.groups.push(read);
+            cache.rows.extend((0..prompts.len()).map(|row| Place { group, row }));
+            logits.push(read_logits);
         }
-        let input_ids = token_ids.iter().map(|&id| id as i64).collect();
-        let position_ids = cache.padding.iter().map(|pad| (cache.len - pad) as i64).collect();
-        self.advance(cache, input_ids, position_ids)
+        answers.clear();
+        let v = self.config.vocab_size;
+        for (query, place) in queries.iter().zip(&cache.rows) {
+            answers.push_row(query, &logits[place.group][place.row * v..][..v])?;
+        }
+        Ok(())
     }
 
     fn reorder(&self, cache: &mut KvCache, rows: &[usize]) -> Result<()> {
-        let identity = rows.len() == cache.padding.len() && rows.iter().enumerate().all(|(i, &r)| i == r);
-        if identity {
-            return Ok(());
+        if let Some(row) = rows.iter().find(|&&row| row >= cache.rows.len()) {
+            return Err(Error::Shape(format!("row {row} of {}", cache.rows.len())));
         }
-        if let Some(row) = rows.iter().find(|&&row| row >= cache.padding.len()) {
-            return Err(Error::Shape(format!("row {row} of {}", cache.padding.len())));
+        // The rows that each group keeps, in the new order.
+        let mut kept: Vec<Vec<usize>> = vec![Vec::new(); cache.groups.len()];
+        for &row in rows {
+            let Place { group, row } = cache.rows[row];
+            kept[group].push(row);
         }
-        let indices: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
-        let indices: Tensor<1, Int> = Tensor::from_data(indices.as_slice(), &self.device());
-        for (key, value) in &mut cache.blocks {
-            key.inplace(|key| key.select(0, indices.clone()));
-            value.inplace(|value| value.select(0, indices.clone()));
+        let mut groups = Vec::with_capacity(cache.groups.len());
+        let mut numbers = vec![0; kept.len()];
+        for ((mut group, kept), number) in cache.groups.drain(..).zip(&kept).zip(&mut numbers) {
+            if !kept.is_empty() {
+                *number = groups.len();
+                group.select(kept, &self.device());
+                groups.push(group);
+            }
         }
-        cache.padding = rows.iter().map(|&row| cache.padding[row]).collect();
+        cache.groups = groups;
+        let mut next_row = vec![0; kept.len()];
+        let place = |&row: &usize| {
+            let group = cache.rows[row].group;
+            let row = next_row[group];
+            next_row[group] += 1;
+            Place { group: numbers[group], row }
+        };
+        cache.rows = rows.iter().map(place).collect();
         Ok(())
     }
 }
 
 impl Gpt2 {
-    /// Feeds T columns, `[B, T]` row-major, and returns the logits of the last: `[B, V]`.
-    fn advance(&self, cache: &mut KvCache, input_ids: Vec<i64>, position_ids: Vec<i64>) -> Result<Logits> {
-        let b = cache.padding.len();
-        let t = input_ids.len() / b;
-        let device = self.device();
-        if let Some(id) = input_ids.iter().find(|&&id| id >= self.config.vocab_size as i64) {
-            return Err(Error::Tokenizer(format!(
-                "token id {id} is not below vocab_size = {}",
-                self.config.vocab_size
+    /// Checks what is to be appended before anything is computed.
+    fn check(&self, cache: &KvCache, token_ids: &[&[u32]]) -> Result<()> {
+        let num_rows = cache.rows.len();
+        if token_ids.len() < num_rows || token_ids[..num_rows].iter().any(|ids| ids.len() != 1) {
+            return Err(Error::Shape(format!(
+                "tokens for {} rows of {num_rows}, or not one each",
+                token_ids.len()
             )));
         }
+        let n_positions = self.config.n_positions;
+        let is_full = |group: &Group| group.padding.iter().any(|pad| group.len - pad >= n_positions);
+        if cache.groups.iter().any(is_full) {
+            return Err(Error::Shape(format!("a context of {n_positions} positions is full")));
+        }
+        for prompt in &token_ids[num_rows..] {
+            if prompt.is_empty() {
+                return Err(Error::EmptyPrompt);
+            }
+            if prompt.len() > n_positions {
+                return Err(Error::PromptTooLong {
+                    prompt_tokens: prompt.len(),
+                    max_new_tokens: 0,
+                    n_positions,
+                });
+            }
+        }
+        let vocab_size = self.config.vocab_size;
+        match token_ids.iter().copied().flatten().find(|&&id| id as usize >= vocab_size) {
+            Some(id) => {
+                Err(Error::Tokenizer(format!("token id {id} is not below vocab_size = {vocab_size}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Reads prompts together; returns their rows and the logits that follow each: `[B, V]`.
+    fn read(&self, prompts: &[&[u32]]) -> Result<(Group, Vec<f32>)> {
+        let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
+        let padding: Vec<usize> = prompts.iter().map(|prompt| longest - prompt.len()).collect();
+        let mut input_ids = Vec::with_capacity(prompts.len() * longest);
+        let mut position_ids = Vec::with_capacity(input_ids.capacity());
+        for (prompt, &pad) in prompts.iter().zip(&padding) {
+            input_ids.extend(std::iter::repeat_n(0, pad).chain(prompt.iter().map(|&id| i64::from(id))));
+            position_ids.extend((0..longest).map(|column| column.saturating_sub(pad) as i64));
+        }
+        let mut group = Group { blocks: Vec::new(), padding, len: 0 };
+        let logits = self.advance(&mut group, input_ids, position_ids)?;
+        Ok((group, logits))
+    }
+
+    /// Feeds T columns, `[B, T]` row-major, and returns the logits of the last: `[B, V]`.
+    fn advance(&self, group: &mut Group, input_ids: Vec<i64>, position_ids: Vec<i64>) -> Result<Vec<f32>> {
+        let b = group.padding.len();
+        let t = input_ids.len() / b;
+        let device = self.device();
         let input_ids = Tensor::<2, Int>::from_data(TensorData::new(input_ids, [b, t]), &device);
         let position_ids = Tensor::<1, Int>::from_data(position_ids.as_slice(), &device);
         let positions = self.wpe.clone().select(0, position_ids).reshape([b, t, self.config.n_embd]);
         let x = self.embed(input_ids) + positions;
 
-        let past = (cache.len > 0).then(|| std::mem::take(&mut cache.blocks));
-        let mask = cache.mask(t, &device);
+        let past = (group.len > 0).then(|| std::mem::take(&mut group.blocks));
+        let mask = group.mask(t, &device);
         let (hidden, present) = self.blocks(x, past, mask.as_ref());
-        cache.blocks = present;
-        cache.len += t;
+        group.blocks = present;
+        group.len += t;
 
         let last = hidden.narrow(1, t - 1, 1).reshape([b, self.config.n_embd]);
-        let data = values(self.head(last))?;
-        Ok(Logits { vocab_size: self.config.vocab_size, data })
+        values(self.head(last))
     }
 }
 
-impl KvCache {
+impl Group {
+    /// Makes row i what row `rows[i]` was.
+    fn select(&mut self, rows: &[usize], device: &Device) {
+        if rows.iter().copied().eq(0..self.padding.len()) {
+            return;
+        }
+        let indices: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+        let indices: Tensor<1, Int> = Tensor::from_data(indices.as_slice(), device);
+        for (key, value) in &mut self.blocks {
+            key.inplace(|key| key.select(0, indices.clone()));
+            value.inplace(|value| value.select(0, indices.clone()));
+        }
+        self.padding = rows.iter().map(|&row| self.padding[row]).collect();
+    }
+
     /// The mask for T further columns, `[B or 1, 1, T, S + T]`; none if everything may be seen.
-    fn mask(&self, t: usize, device: &burn::tensor::Device) -> Option<Tensor<4>> {
+    fn mask(&self, t: usize, device: &Device) -> Option<Tensor<4>> {
         let padded = self.padding.iter().any(|&pad| pad > 0);
         if t == 1 && !padded {
             return None;

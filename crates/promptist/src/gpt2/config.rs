@@ -187,7 +187,7 @@ impl Gpt2Config {
     }
 
     /// What attention scores of block `layer_idx` are multiplied by.
-    pub(super) fn attention_scale(&self, layer_idx: usize) -> f64 {
+    pub(crate) fn attention_scale(&self, layer_idx: usize) -> f64 {
         let mut scale = 1.0;
         if self.scale_attn_weights {
             scale /= (self.head_dim() as f64).sqrt();

@@ -10,7 +10,7 @@ use crate::gpt2::Gpt2;
 use crate::gpt2::parameters::{ParameterMap, Parameters};
 use crate::train::adamw::Gradients;
 use crate::train::examples::Example;
-use crate::train::loss::{head_loss, head_loss_value, target_logprobs};
+use crate::train::loss::{head_loss, head_loss_value};
 
 /// Adds the gradients of the summed loss of `examples` to `gradients` and returns that loss, in
 /// nats.
@@ -38,17 +38,6 @@ pub fn accumulate(model: &Gpt2, examples: &[&Example], gradients: &mut Gradients
 pub fn loss(model: &Gpt2, examples: &[&Example]) -> Result<f64> {
     let batch = MicroBatch::new(model, examples)?;
     head_loss_value(&batch.target_hidden(model), model.wte(), &batch.targets)
-}
-
-/// log p of each example's targets, in nats, summed over the example.
-///
-/// # Errors
-/// As [`accumulate`].
-pub fn example_logprobs(model: &Gpt2, examples: &[&Example]) -> Result<Vec<f64>> {
-    let batch = MicroBatch::new(model, examples)?;
-    let logprobs = target_logprobs(&batch.target_hidden(model), model.wte(), &batch.targets)?;
-    let mut logprobs = logprobs.into_iter().map(f64::from);
-    Ok(examples.iter().map(|example| logprobs.by_ref().take(example.num_targets()).sum()).collect())
 }
 
 /// Token ids padded on the right, and where the targets are.

@@ -6,7 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use promptist::gpt2::Gpt2;
+use promptist::decoding::{Answers, LanguageModel, Queries};
+use promptist::engine::{Engine, EngineOptions, Isa, Precision};
+use promptist::gpt2::{Gpt2, Gpt2Config};
+use promptist::weights::Weights;
 use safetensors::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
 
@@ -18,6 +21,19 @@ pub fn devices() -> Vec<(&'static str, Device)> {
         #[cfg(feature = "vulkan")]
         ("vulkan", Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
     ]
+}
+
+/// Every instruction set that this CPU has.
+pub fn isas() -> impl Iterator<Item = Isa> {
+    Isa::ALL.into_iter().filter(|isa| isa.is_available())
+}
+
+/// The model in `folder`, in the engine, in f32.
+pub fn engine(folder: &Path, isa: Isa) -> Engine {
+    let config = Gpt2Config::read(&folder.join("config.json")).expect("a model folder");
+    let weights = Weights::open(folder).expect("a model folder");
+    let options = EngineOptions { precision: Precision::F32, isa: Some(isa), num_threads: 2 };
+    Engine::open(&config, &weights, options).expect("an engine")
 }
 
 /// The golden file or folder of that name.
@@ -79,6 +95,18 @@ pub fn whole_sequence_logits(model: &Gpt2, token_ids: &[u32]) -> Vec<Vec<f32>> {
     let logits = model.head(hidden.squeeze_dim::<2>(0));
     let values = floats(logits);
     values.chunks(model.config().vocab_size).map(<[f32]>::to_vec).collect()
+}
+
+/// Appends tokens to rows of a cache and returns the logits that follow each: `[rows, V]`.
+pub fn append_all<M: LanguageModel>(
+    model: &M,
+    cache: &mut M::Cache,
+    token_ids: &[impl AsRef<[u32]>],
+) -> promptist::Result<Vec<Vec<f32>>> {
+    let token_ids: Vec<&[u32]> = token_ids.iter().map(AsRef::as_ref).collect();
+    let mut answers = Answers::default();
+    model.append(cache, &token_ids, &Queries::all(token_ids.len()), &mut answers)?;
+    Ok((0..answers.len()).map(|row| answers.row(row).logits.to_vec()).collect())
 }
 
 /// A tensor's values, row-major.

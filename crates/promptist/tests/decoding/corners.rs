@@ -1,7 +1,9 @@
 //! Single cases: what a run costs, ties, dead ends, impossible requests.
 
 use promptist::Error;
-use promptist::decoding::{Finish, Hypothesis, LanguageModel, Logits, RawDecodingSettings, generate};
+use promptist::decoding::{
+    Answers, Finish, Hypothesis, LanguageModel, Queries, RawDecodingSettings, generate,
+};
 
 use crate::searches::{EOS, decode, toy};
 use crate::toy::Toy;
@@ -24,21 +26,25 @@ fn a_prompt_is_read_once_and_then_has_a_row_per_beam() {
 fn equal_scores_go_to_the_lower_beam_and_token() {
     struct Flat;
     impl LanguageModel for Flat {
-        type Cache = usize;
+        type Cache = ();
         fn vocab_size(&self) -> usize {
             100
         }
         fn n_positions(&self) -> usize {
             64
         }
-        fn prefill(&self, prompts: &[Vec<u32>], _: usize) -> promptist::Result<(usize, Logits)> {
-            Ok((prompts.len(), Logits { vocab_size: 100, data: vec![0.0; prompts.len() * 100] }))
+        fn new_cache(&self) {}
+        fn append(
+            &self,
+            _: &mut (),
+            _: &[&[u32]],
+            queries: &Queries,
+            answers: &mut Answers,
+        ) -> promptist::Result<()> {
+            answers.clear();
+            queries.iter().try_for_each(|query| answers.push_row(query, &[0.0; 100]))
         }
-        fn step(&self, rows: &mut usize, _: &[u32]) -> promptist::Result<Logits> {
-            Ok(Logits { vocab_size: 100, data: vec![0.0; *rows * 100] })
-        }
-        fn reorder(&self, cache: &mut usize, rows: &[usize]) -> promptist::Result<()> {
-            *cache = rows.len();
+        fn reorder(&self, _: &mut (), _: &[usize]) -> promptist::Result<()> {
             Ok(())
         }
     }

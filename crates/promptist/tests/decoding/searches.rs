@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use promptist::decoding::{
-    EarlyStopping, Finish, Hypothesis, LengthNormalization, RawDecodingSettings, generate,
+    DecodingSettings, EarlyStopping, Finish, Hypothesis, LanguageModel, LengthNormalization,
+    RawDecodingSettings, generate,
 };
 use proptest::prelude::*;
 
@@ -16,11 +17,23 @@ pub fn toy(vocab_size: usize, seed: u64) -> Toy {
     Toy::new(vocab_size, seed, &[EOS], 2.0)
 }
 
-pub fn decode(model: &Toy, prompts: &[Vec<u32>], raw: &RawDecodingSettings) -> Vec<Vec<Hypothesis>> {
+pub fn decode<M: LanguageModel>(
+    model: &M,
+    prompts: &[Vec<u32>],
+    raw: &RawDecodingSettings,
+) -> Vec<Vec<Hypothesis>> {
+    let keys: Vec<u64> = prompts.iter().map(|prompt| sample_key(prompt)).collect();
+    generate(model, prompts, &settings(raw), &keys).expect("decoding")
+}
+
+pub fn settings(raw: &RawDecodingSettings) -> DecodingSettings {
     let raw = RawDecodingSettings { eos_token_id: Some(vec![EOS]), ..raw.clone() };
-    let settings = raw.resolve().expect("possible settings");
-    let keys: Vec<u64> = prompts.iter().map(|prompt| prompt.iter().map(|&id| u64::from(id)).sum()).collect();
-    generate(model, prompts, &settings, &keys).expect("decoding")
+    raw.resolve().expect("possible settings")
+}
+
+/// What stands for the text of a prompt.
+pub fn sample_key(prompt: &[u32]) -> u64 {
+    prompt.iter().map(|&id| u64::from(id)).sum()
 }
 
 fn log_softmax(logits: &[f32]) -> Vec<f64> {
@@ -59,7 +72,7 @@ fn exhaustive(
 }
 
 /// Settings of every search, for prompts and vocabularies of any size.
-fn any_settings() -> impl Strategy<Value = RawDecodingSettings> {
+pub fn any_settings() -> impl Strategy<Value = RawDecodingSettings> {
     let beams = prop_oneof![
         (1..5_usize).prop_map(|num_beams| (num_beams, 1, 0.0, false)),
         (1..4_usize, 2..4_usize).prop_map(|(size, groups)| (size * groups, groups, 0.7, false)),
@@ -94,7 +107,7 @@ fn any_settings() -> impl Strategy<Value = RawDecodingSettings> {
     )
 }
 
-fn any_prompts() -> impl Strategy<Value = Vec<Vec<u32>>> {
+pub fn any_prompts() -> impl Strategy<Value = Vec<Vec<u32>>> {
     prop::collection::vec(prop::collection::vec(1..30_u32, 1..7), 1..5)
 }
 

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 
 use promptist::Result;
-use promptist::decoding::{LanguageModel, Logits};
+use promptist::decoding::{Answers, LanguageModel, Queries};
 
 pub struct Toy {
     pub vocab_size: usize,
@@ -38,14 +38,6 @@ impl Toy {
             })
             .collect()
     }
-
-    fn logits(&self, rows: &[Vec<u32>]) -> Logits {
-        self.rows_computed.set(self.rows_computed.get() + rows.len());
-        Logits {
-            vocab_size: self.vocab_size,
-            data: rows.iter().flat_map(|tokens| self.row(tokens)).collect(),
-        }
-    }
 }
 
 impl LanguageModel for Toy {
@@ -59,16 +51,27 @@ impl LanguageModel for Toy {
         64
     }
 
-    fn prefill(&self, prompts: &[Vec<u32>], _max_new_tokens: usize) -> Result<(Self::Cache, Logits)> {
-        Ok((prompts.to_vec(), self.logits(prompts)))
+    fn new_cache(&self) -> Self::Cache {
+        Vec::new()
     }
 
-    fn step(&self, cache: &mut Self::Cache, token_ids: &[u32]) -> Result<Logits> {
-        assert_eq!(cache.len(), token_ids.len(), "a token per row");
-        for (tokens, &token_id) in cache.iter_mut().zip(token_ids) {
-            tokens.push(token_id);
+    fn append(
+        &self,
+        cache: &mut Self::Cache,
+        token_ids: &[&[u32]],
+        queries: &Queries,
+        answers: &mut Answers,
+    ) -> Result<()> {
+        assert!(token_ids[..cache.len()].iter().all(|token_ids| token_ids.len() == 1), "a token per row");
+        assert_eq!(queries.len(), token_ids.len(), "a query per row");
+        cache.resize(token_ids.len(), Vec::new());
+        answers.clear();
+        for ((tokens, token_ids), query) in cache.iter_mut().zip(token_ids).zip(queries.iter()) {
+            tokens.extend_from_slice(token_ids);
+            answers.push_row(query, &self.row(tokens))?;
         }
-        Ok(self.logits(cache))
+        self.rows_computed.set(self.rows_computed.get() + cache.len());
+        Ok(())
     }
 
     fn reorder(&self, cache: &mut Self::Cache, rows: &[usize]) -> Result<()> {
