@@ -185,7 +185,7 @@ fn approximations_stay_near_f32() {
         };
         let exact = logits(Precision::F32);
         let norm = |values: &[f32]| values.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
-        for (precision, tolerance) in [(Precision::Bf16, 0.01), (Precision::Int8, 0.03)] {
+        for (precision, tolerance) in [(Precision::Bf16, 0.01), (Precision::Int8, 0.04)] {
             let difference: Vec<f32> = logits(precision).iter().zip(&exact).map(|(a, b)| a - b).collect();
             let relative = norm(&difference) / norm(&exact);
             assert!(relative <= tolerance, "{model} {precision}: {relative}");
