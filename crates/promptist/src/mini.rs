@@ -17,6 +17,7 @@ pub fn embedded() -> Option<&'static EmbeddedModel> {
                 file!("config.json"),
                 file!("generation_config.json"),
                 file!("model.safetensors"),
+                file!("precision.json"),
                 file!("tokenizer.json"),
             ],
         };

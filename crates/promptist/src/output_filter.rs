@@ -92,9 +92,13 @@ impl Filter<'_> {
             kept.clear();
         }
         if fired.is_empty() {
+            if !self.tidy {
+                return (answer.to_owned(), fired);
+            }
             // A comma that nothing follows is no phrase.
-            let text = if self.tidy { answer.trim_end_matches([',', ' ']) } else { answer };
-            return (text.to_owned(), fired);
+            let text = answer.trim_end_matches([',', ' ']);
+            let has_gaps = text.split(',').skip(1).any(|phrase| phrase.trim().is_empty());
+            return (if has_gaps { kept.join(", ") } else { text.to_owned() }, fired);
         }
         if kept.is_empty() && self.has_head {
             return (self.user_input.to_owned(), fired);
@@ -135,6 +139,7 @@ mod tests {
     fn a_clean_answer_is_untouched_byte_for_byte() {
         let answer = "digital painting,highly  detailed , 8k";
         assert_eq!(filter("a cat").apply("oil on canvas, "), ("oil on canvas".to_owned(), vec![]));
+        assert_eq!(filter("a cat").apply("oil,, soft, , 8k"), ("oil, soft, 8k".to_owned(), vec![]));
         assert_eq!(filter("a cat").apply(answer), (answer.to_owned(), vec![]));
     }
 

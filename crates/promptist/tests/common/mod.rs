@@ -20,6 +20,8 @@ pub fn devices() -> Vec<(&'static str, Device)> {
         ("flex", Device::flex()),
         #[cfg(feature = "vulkan")]
         ("vulkan", Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
+        #[cfg(feature = "wgpu")]
+        ("wgpu", Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
     ]
 }
 
