@@ -2,6 +2,7 @@
 
     python tools/reference/quantization_study.py --random compensated --layers 6
     python tools/reference/quantization_study.py --model models/mini --text FILE...
+    python tools/reference/quantization_study.py --random plain --save DIR    # for `promptist model precision DIR`
 
 Weights and the inputs of every product are rounded as the engine would round them and multiplied in
 f32, which differs from the engine's exact integers by f32 rounding alone. Rounded are `c_attn`,
@@ -375,6 +376,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=60, help="of the given texts")
     parser.add_argument("--scheme", default="", help="only schemes whose name matches this pattern")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--save", type=Path, help="write the random model as a folder, and measure nothing")
     arguments = parser.parse_args()
 
     torch.manual_seed(arguments.seed)
@@ -383,6 +385,9 @@ def main() -> None:
         model = random_gpt2(
             arguments.random, arguments.layers, arguments.outliers, arguments.rank_slope, arguments.seed
         )
+        if arguments.save:
+            model.save_pretrained(arguments.save)
+            return
         texts = list(torch.randint(0, model.config.vocab_size, (arguments.tokens // 128 + 1, 128)))
     else:
         model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.float32).eval()
