@@ -19,7 +19,7 @@ fn main() {
     divan::main();
 }
 
-/// `c_fc` of GPT-2 124M by one thread; bytes are those of the weights. They are small enough for the
+/// `c_fc` of GPT-2 124M by one thread, by rows and precision; bytes are those of the weights. They are small enough for the
 /// caches of most CPUs: this is what the kernel can do, and [`step`] what the memory lets it.
 #[divan::bench(args = Precision::ALL, consts = [1, 8, 16])]
 fn product<const ROWS: usize>(bencher: Bencher, precision: Precision) {
@@ -62,7 +62,9 @@ fn step(bencher: Bencher, setup: Setup) {
             (cache, answers)
         })
         .bench_local_values(|(mut cache, mut answers)| {
-            engine.append(&mut cache, &[&[11]; BEAMS], &of_beams, &mut answers).expect("tokens of the model");
+            engine
+                .append(&mut cache, &[[11].as_slice(); BEAMS], &of_beams, &mut answers)
+                .expect("tokens of the model");
             (cache, answers)
         });
 }
