@@ -192,6 +192,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes")]
     fn bf16_rounds_to_nearest_even_and_keeps_nan() {
         for bits in (0..=u32::MAX).step_by(0x3fff) {
             let value = f32::from_bits(bits);

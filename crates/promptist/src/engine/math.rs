@@ -130,6 +130,7 @@ mod tests {
     use crate::engine::isa::Isa;
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes")]
     fn exp_is_within_two_units_in_the_last_place() {
         for step in -870_000..=880_000 {
             let x = step as f32 * 1e-4;
@@ -153,6 +154,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes")]
     fn activations_are_as_defined() {
         let inputs: Vec<f32> = (-5000..=5000).map(|step| step as f32 * 1e-3).collect();
         let check = |activation, exact: &dyn Fn(f64) -> f64, tolerance: f64| {

@@ -28,6 +28,8 @@ mod pool;
 pub mod precision;
 pub mod precision_report;
 mod smoothing;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -32,9 +32,13 @@ pub fn isas() -> impl Iterator<Item = Isa> {
 
 /// The model in `folder`, in the engine, in f32.
 pub fn engine(folder: &Path, isa: Isa) -> Engine {
+    engine_with(folder, EngineOptions { precision: Precision::F32, isa: Some(isa), num_threads: 2 })
+}
+
+/// The model in `folder`, in the engine.
+pub fn engine_with(folder: &Path, options: EngineOptions) -> Engine {
     let config = Gpt2Config::read(&folder.join("config.json")).expect("a model folder");
     let weights = Weights::open(folder).expect("a model folder");
-    let options = EngineOptions { precision: Precision::F32, isa: Some(isa), num_threads: 2 };
     Engine::open(&config, &weights, options).expect("an engine")
 }
 
