@@ -50,8 +50,8 @@ Examples:
   promptist model precision runs/sft/model --input prompts.txt
   promptist model precision mini --input a.txt b.txt --limit 300 --output precision.json
 
-The model adapts the inputs in f32. Each approximation is asked about every token of those answers,
-then adapts the inputs itself.")]
+Answers are drawn from the f32 model, and each approximation is asked about every token of them.
+Then all adapt the inputs with the model's own settings.")]
     Precision(precision::Args),
     /// Check a model: sums, header, shapes, finite values, tokenizer. Exit code 1 if it fails.
     Verify(ModelArgs),

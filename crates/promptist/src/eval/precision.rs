@@ -1,5 +1,8 @@
-//! How far the engine's approximations are from f32, on a model's own work: it adapts inputs in f32,
-//! and each approximation is asked about every token of those answers, then adapts the inputs itself.
+//! How far the engine's approximations are from f32, on a model's own work.
+//!
+//! Answers are drawn from the f32 model, and each approximation is asked about every token of them: on
+//! text that the reference draws itself, the change of the perplexity estimates how far the
+//! distributions are apart, and cannot be luck for long. Then all adapt the inputs as users ask them to.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,7 +11,7 @@ use crate::engine::Precision;
 use crate::engine::precision_report::{Agreement, CLEAR_MARGIN, PrecisionAgreement, PrecisionReport};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::prompter::{AdaptRequest, Adapted, Prompter};
+use crate::prompter::{AdaptRequest, AdaptSettings, Adapted, Prompter};
 
 /// Inputs adapted together.
 const BATCH: usize = 32;
@@ -26,9 +29,11 @@ pub fn measure(
     progress: &dyn Progress,
     stop: &AtomicBool,
 ) -> Result<PrecisionReport> {
-    let exact = adapt(reference, user_inputs, "adapt in f32", progress, stop)?;
+    let settings = reference.settings(&AdaptRequest { filter: true, ..AdaptRequest::default() })?;
+    let exact = adapt(reference, user_inputs, &settings, "adapt in f32", progress, stop)?;
+    let drawn = adapt(reference, user_inputs, &drawing(&settings), "draw in f32", progress, stop)?;
     let mut answers = Vec::new();
-    for adapted in exact.iter().flatten() {
+    for adapted in drawn.iter().flatten() {
         if let Some(output) = adapted.outputs.first() {
             let prompt = reference.prompt(&adapted.user_input)?;
             answers.push((prompt.len(), [prompt, output.token_ids.clone()].concat()));
@@ -46,7 +51,8 @@ pub fn measure(
     let mut precisions = Vec::with_capacity(candidates.len());
     for (precision, candidate) in candidates {
         let agreement = agreement(&expected, &candidate.observe(&forced)?);
-        let adapted = adapt(candidate, user_inputs, &format!("adapt in {precision}"), progress, stop)?;
+        let adapted =
+            adapt(candidate, user_inputs, &settings, &format!("adapt in {precision}"), progress, stop)?;
         let pairs = || exact.iter().zip(&adapted).filter_map(|(a, b)| Some((a.as_ref()?, b.as_ref()?)));
         let text = |adapted: &Adapted| adapted.outputs.first().map(|output| output.text.clone());
         let same = pairs().filter(|(a, b)| text(a) == text(b)).count();
@@ -64,19 +70,30 @@ pub fn measure(
     })
 }
 
+/// Settings that draw from the model's own distribution, as it is.
+fn drawing(settings: &AdaptSettings) -> AdaptSettings {
+    let mut drawing = AdaptSettings { guidance_scale: 1.0, filter: false, ..settings.clone() };
+    let decoding = &mut drawing.decoding;
+    (decoding.do_sample, decoding.num_beams, decoding.num_beam_groups) = (true, 1, 1);
+    (decoding.diversity_penalty, decoding.num_return_sequences) = (0.0, 1);
+    (decoding.temperature, decoding.top_k, decoding.top_p, decoding.min_p) = (1.0, 0, 1.0, 0.0);
+    (decoding.repetition_penalty, decoding.no_repeat_ngram_size, decoding.min_new_tokens) = (1.0, 0, 0);
+    drawing
+}
+
 /// Answers by input, `None` where there is none.
 fn adapt(
     prompter: &Prompter,
     user_inputs: &[String],
+    settings: &AdaptSettings,
     name: &str,
     progress: &dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Vec<Option<Adapted>>> {
-    let settings = prompter.settings(&AdaptRequest { filter: true, ..AdaptRequest::default() })?;
     let mut adapted = Vec::with_capacity(user_inputs.len());
     progress.begin(name, Some(user_inputs.len() as u64), "prompts");
     for inputs in user_inputs.chunks(BATCH) {
-        adapted.extend(prompter.adapt(inputs, &settings, adapted.len() as u64).into_iter().map(Result::ok));
+        adapted.extend(prompter.adapt(inputs, settings, adapted.len() as u64).into_iter().map(Result::ok));
         progress.advance(inputs.len() as u64, "");
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
