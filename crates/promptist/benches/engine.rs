@@ -19,8 +19,9 @@ fn main() {
     divan::main();
 }
 
-/// `c_fc` of GPT-2 124M by one thread, by rows and precision; bytes are those of the weights. They are small enough for the
-/// caches of most CPUs: this is what the kernel can do, and [`step`] what the memory lets it.
+/// `c_fc` of GPT-2 124M on one thread, by rows and precision; bytes are those of the weights. They are
+/// small enough for the caches of most CPUs: this is what the kernel can do, and [`step`] what the memory
+/// lets it.
 #[divan::bench(args = Precision::ALL, consts = [1, 8, 16])]
 fn product<const ROWS: usize>(bencher: Bencher, precision: Precision) {
     let (k, n, isa) = (768, 3072, Isa::detect());
