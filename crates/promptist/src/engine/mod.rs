@@ -3,9 +3,9 @@
 //! A step multiplies a few rows with every weight, so it is bound by reading the weights. They are
 //! packed once, at load, in the order in which the kernels read them ([`packed`], in f32, bf16 or
 //! int8), and everything else happens around that stream while tiles are in the L1 cache
-//! ([`forward`]). Keys and values are shared by rows with a common past ([`cache`]), and logits are
-//! summed up as they appear instead of being written ([`head`]). The threads neither sleep within a
-//! step nor spin without one ([`pool`]).
+//! (`forward`). Keys and values are shared by rows with a common past (`cache`), and logits are
+//! summed up as they appear instead of being written (`head`). The threads neither sleep within a
+//! step nor spin without one (`pool`).
 //!
 //! The result for a row is the same bits whatever rows are beside it and however many threads there
 //! are. f32 is the model itself; bf16 and int8 are approximations of it.
