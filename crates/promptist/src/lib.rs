@@ -10,6 +10,7 @@ pub mod decoding;
 pub mod engine;
 pub mod error;
 pub mod eval;
+mod exp;
 pub mod gpt2;
 pub mod hub;
 pub mod mini;

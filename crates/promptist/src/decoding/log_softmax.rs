@@ -4,6 +4,7 @@
 //! polynomial, so that the loops vectorise and give the same bits on every platform.
 
 use crate::error::{Error, Result};
+pub(super) use crate::exp::exp;
 
 const LANES: usize = 16;
 /// Values summed in f32 before the sum goes on in f64.
@@ -74,28 +75,6 @@ fn sum_exp(values: &[f32], max: f32) -> f64 {
         sum += rest.iter().map(|&value| f64::from(exp(value - max))).sum::<f64>();
     }
     sum
-}
-
-/// `e^x` for `x <= 0`, within 2 units in the last place; below -87 it stays at `e^-87`.
-///
-/// No branch, no table, no library call. Source: the constants are those of `expf` in Cephes.
-pub(super) fn exp(x: f32) -> f32 {
-    /// In `[2^23, 2^24)` an f32 is a whole number: adding this rounds to one, and leaves it, plus the
-    /// exponent's bias, in the low bits.
-    const ROUND: f32 = 12_582_912.0 + 127.0;
-    const LN_2_HIGH: f32 = 355.0 / 512.0;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-
-    let x = if x < -87.0 { -87.0 } else { x };
-    let rounded = x * std::f32::consts::LOG2_E + ROUND;
-    let n = rounded - ROUND;
-    let r = x - n * LN_2_HIGH - n * LN_2_LOW;
-    let mut poly = 1.987_569_1e-4_f32;
-    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
-        poly = poly * r + coefficient;
-    }
-    let two_to_n = f32::from_bits(rounded.to_bits() << 23);
-    (poly * r * r + r + 1.0) * two_to_n
 }
 
 #[cfg(test)]

@@ -136,3 +136,38 @@ pub trait LanguageModel {
     /// Makes row i of the cache what row `rows[i]` was: repeats, permutes and drops rows.
     fn reorder(&self, cache: &mut Self::Cache, rows: &[usize]) -> Result<()>;
 }
+
+/// Checks what [`append`](LanguageModel::append) is given before a cache is changed: `row_lens` are the
+/// tokens of the rows that are there.
+///
+/// # Errors
+/// Those of `append`.
+pub(crate) fn check_append<M: LanguageModel>(
+    model: &M,
+    row_lens: impl ExactSizeIterator<Item = usize>,
+    token_ids: &[&[u32]],
+) -> Result<()> {
+    let num_rows = row_lens.len();
+    if token_ids.len() < num_rows || token_ids[..num_rows].iter().any(|ids| ids.len() != 1) {
+        let reason =
+            format!("{} entries of tokens for {num_rows} rows, or not one token each", token_ids.len());
+        return Err(Error::Shape(reason));
+    }
+    let (n_positions, vocab_size) = (model.n_positions(), model.vocab_size());
+    if row_lens.into_iter().any(|len| len >= n_positions) {
+        return Err(Error::Shape(format!("a context of {n_positions} positions is full")));
+    }
+    for prompt in &token_ids[num_rows..] {
+        if prompt.is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
+        if prompt.len() > n_positions {
+            let prompt_tokens = prompt.len();
+            return Err(Error::PromptTooLong { prompt_tokens, max_new_tokens: 0, n_positions });
+        }
+    }
+    match token_ids.iter().copied().flatten().find(|&&id| id as usize >= vocab_size) {
+        Some(id) => Err(Error::Tokenizer(format!("token id {id} is not below vocab_size = {vocab_size}"))),
+        None => Ok(()),
+    }
+}

@@ -40,7 +40,7 @@ pub use kernels::block_product;
 pub use packed::{BLOCK, GROUP, PackedMatrix, Packer, WeightLayout};
 pub use precision::Precision;
 
-use crate::decoding::{Answers, LanguageModel, Queries};
+use crate::decoding::{Answers, LanguageModel, Queries, check_append};
 use crate::error::{Error, Result};
 use crate::gpt2::{Gpt2Config, NamedParameter};
 use crate::weights::{Weights, gpt2_layout};
@@ -184,35 +184,10 @@ impl Engine {
 
     /// Checks what is to be appended before anything is changed.
     fn check(&self, cache: &KvCache, token_ids: &[&[u32]]) -> Result<()> {
-        let config = &self.model.config;
-        let num_rows = cache.num_rows();
         if cache.layout() != self.model.slot_layout() {
             return Err(Error::Shape("a cache of another model".to_owned()));
         }
-        if token_ids.len() < num_rows || token_ids[..num_rows].iter().any(|ids| ids.len() != 1) {
-            let reason = format!("tokens for {} rows of {num_rows}, or not one each", token_ids.len());
-            return Err(Error::Shape(reason));
-        }
-        let n_positions = config.n_positions;
-        if (0..num_rows).any(|row| cache.row(row).len() >= n_positions) {
-            return Err(Error::Shape(format!("a context of {n_positions} positions is full")));
-        }
-        for prompt in &token_ids[num_rows..] {
-            if prompt.is_empty() {
-                return Err(Error::EmptyPrompt);
-            }
-            if prompt.len() > n_positions {
-                let prompt_tokens = prompt.len();
-                return Err(Error::PromptTooLong { prompt_tokens, max_new_tokens: 0, n_positions });
-            }
-        }
-        let vocab_size = config.vocab_size;
-        match token_ids.iter().copied().flatten().find(|&&id| id as usize >= vocab_size) {
-            Some(id) => {
-                Err(Error::Tokenizer(format!("token id {id} is not below vocab_size = {vocab_size}")))
-            }
-            None => Ok(()),
-        }
+        check_append(self, (0..cache.num_rows()).map(|row| cache.row(row).len()), token_ids)
     }
 }
 

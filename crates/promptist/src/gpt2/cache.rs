@@ -8,7 +8,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::block::KeysValues;
 use super::{Gpt2, MASKED, values};
-use crate::decoding::{Answers, LanguageModel, Queries};
+use crate::decoding::{Answers, LanguageModel, Queries, check_append};
 use crate::error::{Error, Result};
 
 /// Keys and values of the rows decoded so far.
@@ -57,7 +57,11 @@ impl LanguageModel for Gpt2 {
         queries: &Queries,
         answers: &mut Answers,
     ) -> Result<()> {
-        self.check(cache, token_ids)?;
+        let len = |place: &Place| {
+            let group = &cache.groups[place.group];
+            group.len - group.padding[place.row]
+        };
+        check_append(self, cache.rows.iter().map(len), token_ids)?;
         let (old, prompts) = token_ids.split_at(cache.rows.len());
         // The logits of each group: `[B, V]`.
         let mut logits = Vec::with_capacity(cache.groups.len() + 1);
@@ -118,41 +122,6 @@ impl LanguageModel for Gpt2 {
 }
 
 impl Gpt2 {
-    /// Checks what is to be appended before anything is computed.
-    fn check(&self, cache: &KvCache, token_ids: &[&[u32]]) -> Result<()> {
-        let num_rows = cache.rows.len();
-        if token_ids.len() < num_rows || token_ids[..num_rows].iter().any(|ids| ids.len() != 1) {
-            return Err(Error::Shape(format!(
-                "tokens for {} rows of {num_rows}, or not one each",
-                token_ids.len()
-            )));
-        }
-        let n_positions = self.config.n_positions;
-        let is_full = |group: &Group| group.padding.iter().any(|pad| group.len - pad >= n_positions);
-        if cache.groups.iter().any(is_full) {
-            return Err(Error::Shape(format!("a context of {n_positions} positions is full")));
-        }
-        for prompt in &token_ids[num_rows..] {
-            if prompt.is_empty() {
-                return Err(Error::EmptyPrompt);
-            }
-            if prompt.len() > n_positions {
-                return Err(Error::PromptTooLong {
-                    prompt_tokens: prompt.len(),
-                    max_new_tokens: 0,
-                    n_positions,
-                });
-            }
-        }
-        let vocab_size = self.config.vocab_size;
-        match token_ids.iter().copied().flatten().find(|&&id| id as usize >= vocab_size) {
-            Some(id) => {
-                Err(Error::Tokenizer(format!("token id {id} is not below vocab_size = {vocab_size}")))
-            }
-            None => Ok(()),
-        }
-    }
-
     /// Reads prompts together; returns their rows and the logits that follow each: `[B, V]`.
     fn read(&self, prompts: &[&[u32]]) -> Result<(Group, Vec<f32>)> {
         let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
