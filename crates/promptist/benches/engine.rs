@@ -13,7 +13,8 @@ use promptist::decoding::{Answers, LanguageModel, Queries, Query, RawDecodingSet
 use promptist::engine::{
     Activations, BLOCK, Engine, EngineOptions, Isa, PackedMatrix, Precision, WeightLayout, block_product,
 };
-use promptist::gpt2::{Gpt2, Gpt2Config, NamedParameter};
+use promptist::gpt2::{Gpt2, Gpt2Config};
+use promptist::nn::{NamedParameter, Parameters};
 
 fn main() {
     divan::main();

@@ -4,22 +4,27 @@
 
 pub mod atomic;
 pub mod checksums;
+pub mod clip;
 pub mod config_file;
 pub mod data;
 pub mod decoding;
+pub mod diffusion;
 pub mod engine;
 pub mod error;
 pub mod eval;
 mod exp;
+pub mod generator;
 pub mod gpt2;
 pub mod hub;
 pub mod mini;
 pub mod model_folder;
 pub mod model_source;
+pub mod nn;
 pub mod output_filter;
 pub mod plot;
 pub mod progress;
 pub mod prompter;
+pub mod reward;
 pub mod template;
 pub mod tokenizer;
 pub mod train;

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{Int, Tensor, TensorData};
 use common::{Tensors, floats, golden, max_abs, max_difference};
 use promptist::gpt2::{Gpt2, folder};
+use promptist::nn::Parameters;
 use promptist::train::adamw::{AdamW, AdamWConfig, Gradients};
 use promptist::train::examples::Example;
 use promptist::train::gradients::accumulate;

@@ -12,6 +12,7 @@ use burn::tensor::Device;
 use common::{Tensors, golden};
 use half::{bf16, f16};
 use promptist::gpt2::{Gpt2, Gpt2Config, folder};
+use promptist::nn::Parameters;
 use promptist::weights::Weights;
 use tempfile::TempDir;
 

@@ -106,7 +106,8 @@ mod tests {
     use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
     use super::*;
-    use crate::gpt2::{Gpt2, Gpt2Config, values};
+    use crate::gpt2::{Gpt2, Gpt2Config};
+    use crate::nn::values;
 
     const V: usize = 300;
 

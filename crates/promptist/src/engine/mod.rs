@@ -42,7 +42,8 @@ pub use precision::Precision;
 
 use crate::decoding::{Answers, LanguageModel, Queries, check_append};
 use crate::error::{Error, Result};
-use crate::gpt2::{Gpt2Config, NamedParameter};
+use crate::gpt2::Gpt2Config;
+use crate::nn::NamedParameter;
 use crate::weights::{Weights, gpt2_layout};
 use forward::{MAX_ROWS, RowInput, Scratch, row_range};
 use head::HeadScratch;
@@ -102,7 +103,7 @@ impl Engine {
 
     /// The model of `config` with parameters in memory, as [`Gpt2::to_parameters`] returns them.
     ///
-    /// [`Gpt2::to_parameters`]: crate::gpt2::Gpt2::to_parameters
+    /// [`Gpt2::to_parameters`]: crate::nn::Parameters::to_parameters
     ///
     /// # Errors
     /// As [`open`](Self::open), but [`Error::Shape`] for a parameter that is missing or of another

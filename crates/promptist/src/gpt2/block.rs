@@ -4,8 +4,8 @@
 use burn::tensor::{Tensor, activation, module};
 
 use super::config::{Activation, Gpt2Config};
-use super::parameters::{ParameterMap, Parameters};
 use crate::error::Result;
+use crate::nn::{ParameterMap, Parameters};
 
 /// `(x - mean) / sqrt(var + eps) * weight + bias` over the last axis, biased variance.
 #[derive(Debug, Clone)]

@@ -7,9 +7,10 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::block::KeysValues;
-use super::{Gpt2, MASKED, values};
+use super::{Gpt2, MASKED};
 use crate::decoding::{Answers, LanguageModel, Queries, check_append};
 use crate::error::{Error, Result};
+use crate::nn::values;
 
 /// Keys and values of the rows decoded so far.
 #[derive(Default)]

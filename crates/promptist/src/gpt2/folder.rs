@@ -8,6 +8,7 @@ use burn::tensor::Device;
 use super::{Gpt2, Gpt2Config};
 use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
+use crate::nn::Parameters;
 use crate::weights::{TensorInfo, Weights, f32_to_bytes, gpt2_layout, write_safetensors};
 
 /// Files that go along with weights: name and content.

@@ -1,14 +1,13 @@
 //! GPT-2 on the tensor library: training, GPUs, and the reference that faster engines are held to.
 //!
 //! It takes and returns tensors and knows nothing of prompts. Start at [`Gpt2::forward`];
-//! [`cache`] lets the searches of [`crate::decoding`] drive it, [`parameters`] is how weights get in
+//! [`cache`] lets the searches of [`crate::decoding`] drive it, [`Parameters`] is how weights get in
 //! and out.
 
 mod block;
 pub mod cache;
 pub mod config;
 pub mod folder;
-pub mod parameters;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
@@ -16,8 +15,8 @@ use rand_chacha::ChaCha8Rng;
 
 use self::block::{Block, KeysValues, LayerNorm};
 pub use self::config::Gpt2Config;
-use self::parameters::{ParameterMap, Parameters};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::nn::{ParameterMap, Parameters};
 
 /// A GPT-2 language model with its tied head.
 #[derive(Debug, Clone)]
@@ -30,9 +29,6 @@ pub struct Gpt2 {
     h: Vec<Block>,
     ln_f: LayerNorm,
 }
-
-/// A parameter on the host: name, shape, row-major values.
-pub type NamedParameter = (String, Vec<usize>, Vec<f32>);
 
 /// Added to attention scores where a position must not look. Finite, so that a row of padding,
 /// which may look nowhere, gives numbers and not NaN; low enough that its softmax is exactly 0.
@@ -95,54 +91,8 @@ impl Gpt2 {
         device: &Device,
         read: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<Self> {
-        struct Load<F>(F);
-        impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> ParameterMap for Load<F> {
-            fn map<const D: usize>(&mut self, name: &str, tensor: Tensor<D>) -> Result<Tensor<D>> {
-                let shape = tensor.shape();
-                let values = (self.0)(name, &tensor.dims())?;
-                if values.len() != shape.num_elements() {
-                    return Err(Error::Shape(format!("`{name}`: {} values", values.len())));
-                }
-                Ok(Tensor::from_data(TensorData::new(values, shape), &tensor.device()))
-            }
-        }
         config.check()?;
-        Self::zeros(config, device).map_parameters("", &mut Load(read))
-    }
-
-    /// Every parameter's name, shape and values, in the order of the checkpoint.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] if the device does not give a tensor back.
-    pub fn to_parameters(&self) -> Result<Vec<NamedParameter>> {
-        struct Save(Vec<NamedParameter>);
-        impl ParameterMap for Save {
-            fn map<const D: usize>(&mut self, name: &str, tensor: Tensor<D>) -> Result<Tensor<D>> {
-                let shape = tensor.dims().to_vec();
-                self.0.push((name.to_owned(), shape, values(tensor.clone())?));
-                Ok(tensor)
-            }
-        }
-        let mut save = Save(Vec::new());
-        self.visit_parameters(&mut save)?;
-        Ok(save.0)
-    }
-
-    /// Every parameter's name and shape, in the order of the checkpoint.
-    ///
-    /// # Errors
-    /// None today; walking over parameters can fail.
-    pub fn parameter_shapes(&self) -> Result<Vec<(String, Vec<usize>)>> {
-        struct Shapes(Vec<(String, Vec<usize>)>);
-        impl ParameterMap for Shapes {
-            fn map<const D: usize>(&mut self, name: &str, tensor: Tensor<D>) -> Result<Tensor<D>> {
-                self.0.push((name.to_owned(), tensor.dims().to_vec()));
-                Ok(tensor)
-            }
-        }
-        let mut shapes = Shapes(Vec::new());
-        self.visit_parameters(&mut shapes)?;
-        Ok(shapes.0)
+        Self::zeros(config, device).load(read)
     }
 
     /// The model's shape.
@@ -230,11 +180,6 @@ fn causal_mask(t: usize, device: &Device) -> Tensor<4> {
         values[row + 1..].fill(MASKED);
     }
     Tensor::from_data(TensorData::new(mask, [1, 1, t, t]), device)
-}
-
-/// A tensor's values on the host, row-major, as f32.
-pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
-    tensor.try_into_vec_as::<f32>().map_err(|e| Error::Shape(format!("reading a tensor back: {e:?}")))
 }
 
 /// One draw of the standard normal distribution (Box-Muller; the second value is not kept, so that

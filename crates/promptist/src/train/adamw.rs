@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use burn::tensor::Tensor;
 
 use crate::error::{Error, Result};
-use crate::gpt2::parameters::{ParameterMap, Parameters};
-use crate::gpt2::values;
+use crate::nn::{ParameterMap, Parameters, values};
 
 /// Gradients by parameter name, each flattened to `[n]`.
 pub type Gradients = BTreeMap<String, Tensor<1>>;

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::atomic::{sync_folder, write_atomic};
 use crate::checksums;
 use crate::error::{Error, Result};
-use crate::gpt2::{Gpt2, folder, values};
+use crate::gpt2::{Gpt2, folder};
+use crate::nn::{Parameters, values};
 use crate::train::adamw::AdamW;
 use crate::weights::{TensorInfo, Weights, f32_to_bytes, write_safetensors};
 

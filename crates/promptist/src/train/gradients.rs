@@ -7,7 +7,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::error::{Error, Result};
 use crate::gpt2::Gpt2;
-use crate::gpt2::parameters::{ParameterMap, Parameters};
+use crate::nn::{ParameterMap, Parameters};
 use crate::train::adamw::Gradients;
 use crate::train::examples::Example;
 use crate::train::loss::{head_loss, head_loss_value};

@@ -9,7 +9,7 @@
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
 use crate::error::{Error, Result};
-use crate::gpt2::values;
+use crate::nn::values;
 
 /// Logits in one chunk of rows: 16 Mi numbers, 64 MiB.
 const CHUNK_LOGITS: usize = 1 << 24;
