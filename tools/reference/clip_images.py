@@ -1,5 +1,5 @@
-"""Twenty pictures of odd sizes, modes and proportions, and what CLIP's image processor and a tiny model make of
-them: `clip/images/`, `clip/crops/`, `clip/images.safetensors`.
+"""Twenty pictures of odd sizes, modes and proportions and four JPEGs, and what CLIP's image processor and a tiny
+model make of them: `clip/images/`, `clip/crops/`, `clip/images.safetensors`.
 
 The crops are the processor's picture after resizing and cropping, as bytes. `images.safetensors` holds the
 pixel value of each byte, and the features of the model `quick_gelu` of `clip_tiny.py`, which runs first.
@@ -102,13 +102,13 @@ def pictures() -> dict[str, bytes]:
         "i16.png": png(Image.fromarray(grey16)),
         "rgb16.png": png_of_16_bits(wide16),
         "lossless.webp": webp.getvalue(),
-        "grey.jpg": jpeg(rgb(150, 240, "waves", 5).convert("L"), quality=85),
-        "rgb444.jpg": jpeg(rgb(333, 250, "waves", 8), quality=90, subsampling=0),
-        # Decoders differ in how they blow colour up: not among the twenty, held to a wider tolerance.
-        "rgb420.jpg": jpeg(rgb(240, 321, "waves", 7), quality=85, subsampling=2),
-        "cmyk.jpg": jpeg(cmyk, quality=90),
         "la16.png": png_of_16_bits(np.dstack([wide16[..., 0], wide16[..., 1]])),
         "rgba16.png": png_of_16_bits(np.dstack([wide16, wide16[..., 1]])),
+        # Decoders round, convert and blow colour up differently: held to a wider tolerance.
+        "grey.jpg": jpeg(rgb(150, 240, "waves", 5).convert("L"), quality=85),
+        "rgb444.jpg": jpeg(rgb(333, 250, "waves", 8), quality=90, subsampling=0),
+        "rgb420.jpg": jpeg(rgb(240, 321, "waves", 7), quality=85, subsampling=2),
+        "cmyk.jpg": jpeg(cmyk, quality=90),
     }
 
 

@@ -102,7 +102,7 @@ fn ids_that_the_model_lacks_are_an_error_and_no_panic() {
     let tower = TextTransformer::open(&ModelFiles::folder(folder.path()), &options()).expect("a tower");
     assert!(tower.forward(&[vec![0; 78]]).is_err());
     assert!(tower.forward(&[vec![0; 7], vec![0; 8]]).is_err());
-    assert!(tower.forward::<Vec<u32>>(&[]).is_err());
+    assert!(tower.forward(&Vec::<Vec<u32>>::new()).is_err());
 }
 
 #[test]

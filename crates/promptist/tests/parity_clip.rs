@@ -19,14 +19,19 @@ use promptist::clip::{Clip, cosine};
 use promptist::model_source::ModelFiles;
 use serde::Deserialize;
 
-/// Absolute, on hidden states and features that reach 17. Seen on flex: 3.4e-5.
+/// Absolute, on hidden states and features that reach 17, and 30 in the shape of L/14. Seen on flex: 3.4e-5, and
+/// 4.1e-5 there.
 const TOLERANCE: f32 = 1e-4;
-/// What the issue asks of features end to end.
+/// Of features from the file to the end. Seen: 0.99996 for a JPEG with colour at half the size, 1 for the others
+/// within rounding; different pictures have 0.89 at most.
 const MIN_COSINE: f32 = 0.9999;
-/// Bytes of a crop, for files that are decoded without loss, and what Pillow decodes as we do.
-const CROP_TOLERANCE: u8 = 1;
-/// Bytes of a crop of a JPEG with halved colour or in CMYK: decoders round and blow up differently.
-const LOSSY_CROP_TOLERANCE: u8 = 8;
+/// The same when the towers compute in 16 bits. Seen: TODO16.
+const MIN_COSINE_F16: f32 = 0.999;
+/// Bytes of a crop of a grey JPEG: decoders round differently. Seen: 1.
+const GREY_JPEG_TOLERANCE: u8 = 1;
+/// Bytes of a crop of a JPEG in colour, which decoders also convert and blow up differently. Seen: 2 in full
+/// colour and in CMYK, 4 with colour at half the size.
+const COLOUR_JPEG_TOLERANCE: u8 = 6;
 
 fn folder(name: &str) -> ModelFiles {
     ModelFiles::folder(golden("clip").join(name))
@@ -156,8 +161,9 @@ fn text_towers_of_their_own_equal_transformers_with_and_without_prefix() {
 }
 
 #[test]
-fn crops_of_twenty_pictures_equal_pillows() {
+fn crops_of_twenty_pictures_equal_pillows_byte_for_byte_and_of_jpegs_nearly() {
     let clip = open("quick_gelu", &Device::flex());
+    let mut exact = 0;
     for name in names() {
         let picture = read_rgb(&golden("clip/images").join(&name)).expect("a picture");
         let found = clip.preprocessing().resize_and_crop(&picture).expect("pixels");
@@ -169,12 +175,14 @@ fn crops_of_twenty_pictures_equal_pillows() {
         println!("{name}: {differing} of {} bytes differ, by {worst} at most", found.len());
         assert_eq!(found.len(), expected.as_raw().len());
         let tolerance = match name.as_str() {
-            "rgb420.jpg" | "cmyk.jpg" => LOSSY_CROP_TOLERANCE,
-            name if name.ends_with(".jpg") => CROP_TOLERANCE,
+            "grey.jpg" => GREY_JPEG_TOLERANCE,
+            name if name.ends_with(".jpg") => COLOUR_JPEG_TOLERANCE,
             _ => 0,
         };
+        exact += usize::from(tolerance == 0);
         assert!(worst <= tolerance, "{name}: {worst}");
     }
+    assert_eq!(exact, 20);
 }
 
 #[test]
@@ -216,6 +224,29 @@ fn features_of_twenty_files_have_transformers_direction() {
         let nearest = others.fold(-1.0_f32, f32::max);
         println!("{device_name}: cosine at least {worst}; between different pictures at most {nearest}");
         assert!(nearest < 0.999);
+    }
+}
+
+/// What runs on a GPU; the CPU computes in 32 bits and rounds.
+#[test]
+fn features_in_16_bits_have_nearly_the_same_direction() {
+    for (device_name, device) in common::devices() {
+        let options = TensorCreationOptions::new(device.clone()).with_dtype(DType::F16);
+        let half = Clip::open(&folder("quick_gelu"), &options).expect("a model folder");
+        let single = open("quick_gelu", &device);
+        let pictures: Vec<_> = ["rgba.png", "rgb_noise.png", "la.png"]
+            .map(|name| read_rgb(&golden("clip/images").join(name)).expect("a picture"))
+            .into();
+        let texts = ["a photo of the cat", "", "the dog's red style art"];
+        let encode = |clip: &Clip| {
+            let images = clip.encode_images(&pictures).expect("features");
+            [images, clip.encode_texts(&texts).expect("features")].concat()
+        };
+        for (half, single) in encode(&half).iter().zip(encode(&single)) {
+            let cosine = cosine(half, &single).expect("one width");
+            println!("{device_name}: {cosine}");
+            assert!(cosine > MIN_COSINE_F16, "{device_name}: {cosine}");
+        }
     }
 }
 

@@ -280,3 +280,60 @@ fn pad_token(files: &ModelFiles) -> Result<Option<(String, std::path::PathBuf)>>
 fn error(error: impl std::fmt::Display) -> Error {
     Error::Tokenizer(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    static OPENAI: LazyLock<ClipTokenizer> = LazyLock::new(|| ClipTokenizer::openai().expect("bundled"));
+    static UNCUT: LazyLock<ClipTokenizer> =
+        LazyLock::new(|| ClipTokenizer::openai().expect("bundled").with_context_length(2000));
+
+    /// OpenAI's numbers, of its notebook and of the crate's documentation.
+    #[test]
+    fn known_texts_have_known_ids() {
+        for (text, expected) in [
+            ("Hi there", [49406, 1883, 997, 49407].as_slice()),
+            ("", &[49406, 49407]),
+            ("  HI\n\t there ", &[49406, 1883, 997, 49407]),
+            ("hi<|endoftext|>there", &[49406, 1883, 49407, 997, 49407]),
+        ] {
+            let row = OPENAI.encode(text).expect("short");
+            assert_eq!((&row.ids[..expected.len()], row.num_tokens), (expected, expected.len()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_pad_token_is_special_wherever_it_stands() {
+        let mut tokenizer = ClipTokenizer::openai().expect("bundled");
+        tokenizer.pad_with("!", Path::new("special_tokens_map.json")).expect("in the vocabulary");
+        assert_eq!(
+            tokenizer.encode("hi!!there").expect("short").ids[..7],
+            [49406, 1883, 0, 0, 997, 49407, 0]
+        );
+        assert!(tokenizer.pad_with("<pad>", Path::new("special_tokens_map.json")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_has_a_row_with_a_start_and_an_end(text in any::<String>()) {
+            let ClipIds { ids, num_tokens } = OPENAI.encode(&text).expect("short");
+            prop_assert_eq!(ids.len(), 77);
+            prop_assert_eq!(ids[0], 49406);
+            prop_assert!(num_tokens >= 2 && ids[num_tokens.min(77) - 1] == 49407);
+            prop_assert!(ids[num_tokens.min(77)..].iter().all(|&id| id == 49407));
+        }
+
+        #[test]
+        fn a_cut_row_is_the_beginning_of_the_whole(words in prop::collection::vec("[a-z]{1,9}", 0..120)) {
+            let text = words.join(" ");
+            let (row, whole) = (OPENAI.encode(&text).expect("short"), UNCUT.encode(&text).expect("short"));
+            prop_assert_eq!(&row.ids[..76.min(row.num_tokens - 1)], &whole.ids[..76.min(row.num_tokens - 1)]);
+            prop_assert_eq!(row.num_tokens, whole.num_tokens);
+        }
+    }
+}
