@@ -9,6 +9,7 @@ use burn::tensor::{DType, TensorCreationOptions};
 use promptist::clip::aesthetic::AestheticHead;
 use promptist::clip::{Clip, cosine, image_file};
 use promptist::progress::Progress;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::exit::UsageError;
@@ -58,7 +59,16 @@ pub struct Args {
     json: bool,
 }
 
+/// A line of `--json`.
+#[derive(Serialize)]
+struct Row<'a> {
+    image: &'a str,
+    #[serde(flatten)]
+    scores: &'a Scores,
+}
+
 /// What was asked for of one picture.
+#[derive(Serialize)]
 struct Scores {
     clip_cosine: Option<f32>,
     aesthetic: Option<f32>,
@@ -66,10 +76,7 @@ struct Scores {
 
 pub fn run(args: Args) -> Result<()> {
     if args.text.is_none() && args.aesthetic.is_none() {
-        return Err(UsageError(
-            "give --text, --aesthetic or both: nothing is asked about the pictures".into(),
-        )
-        .into());
+        return Err(UsageError("give --text, --aesthetic or both".into()).into());
     }
     if args.text.as_ref().is_some_and(|text| text.trim().is_empty()) {
         return Err(promptist::Error::EmptyPrompt.into());
@@ -88,7 +95,7 @@ pub fn run(args: Args) -> Result<()> {
     if args.images.len() > BATCH {
         bars.begin("score", Some(args.images.len() as u64), "pictures");
     }
-    let mut failed = 0;
+    let (mut done, mut failed) = (0, 0);
     for batch in args.images.chunks(BATCH) {
         for (path, scores) in batch.iter().zip(score(&clip, text.as_deref(), head.as_ref(), batch)) {
             let place = path.display().to_string();
@@ -104,15 +111,15 @@ pub fn run(args: Args) -> Result<()> {
                     writeln!(stdout, "{}", json!({"image": place, "error": error.to_string()}))?
                 }
                 (Err(_), false) => {}
-                (Ok(Scores { clip_cosine, aesthetic }), true) => {
-                    let row = json!({"image": place, "clip_cosine": clip_cosine, "aesthetic": aesthetic});
-                    writeln!(stdout, "{row}")?;
+                (Ok(scores), true) => {
+                    writeln!(stdout, "{}", serde_json::to_string(&Row { image: &place, scores })?)?;
                 }
                 (Ok(scores), false) => writeln!(stdout, "{}", plain_line(&place, scores))?,
             }
         }
         bars.advance(batch.len() as u64, "");
-        if stop.load(Ordering::Relaxed) {
+        done += batch.len();
+        if stop.load(Ordering::Relaxed) && done < args.images.len() {
             return Err(promptist::Error::Interrupted.into());
         }
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use common::{Tensors, golden};
 use promptist::clip::aesthetic::AestheticHead;
 
-/// Absolute, on scores up to 29 computed in f64 by PyTorch. Seen: 3.8e-6.
+/// Absolute, on scores up to 29 computed in f64 by PyTorch. Seen: 9.5e-7.
 const TOLERANCE: f32 = 2e-5;
 /// What the published numbers are held to.
 const PUBLISHED_TOLERANCE: f32 = 1e-3;
@@ -55,7 +55,7 @@ fn the_papers_head_scores_the_known_vectors() {
     first[0] = 1.0;
     let cases = [
         (vec![1.0 / 768_f32.sqrt(); 768], 4.883285),
-        (sines.iter().map(|x| x / norm).collect(), 5.483880),
+        (sines.iter().map(|x| x / norm).collect(), 5.48388),
         (vec![0.0; 768], 5.236646),
         (first, 4.545052),
     ];

@@ -127,7 +127,7 @@ mod tests {
         #[test]
         fn the_same_size_is_the_same_picture(width in 1..9u32, height in 1..9u32, seed: u8) {
             let picture = RgbImage::from_fn(width, height, |x, y| {
-                image::Rgb([x as u8 * 31 ^ seed, y as u8 * 29, seed])
+                image::Rgb([(x as u8 * 31) ^ seed, y as u8 * 29, seed])
             });
             let (width, height) = (width as usize, height as usize);
             let resized = resize(&picture, width, height, &whole(width, height));
