@@ -44,6 +44,23 @@ fn a_head_with_activations_is_refused() {
     assert!(error.contains("activations.pth") && error.contains("an activation is among them"), "{error}");
 }
 
+#[test]
+fn a_cut_or_scrambled_file_is_an_error_and_no_panic() {
+    let whole = std::fs::read(golden("clip/heads/chain.pth")).expect("a golden file");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("head.pth");
+    for length in (0..whole.len()).step_by(97) {
+        std::fs::write(&path, &whole[..length]).expect("writable");
+        let error = AestheticHead::open(&path).expect_err("cut").to_string();
+        assert!(error.contains("head.pth"), "{error}");
+        let mut scrambled = whole.clone();
+        scrambled[length] ^= 0x55;
+        std::fs::write(&path, &scrambled).expect("writable");
+        // Most give an error; a changed weight gives another head. None panics.
+        let _ = AestheticHead::open(&path);
+    }
+}
+
 /// Vectors of the reference notes: equal entries, sines, nothing, the first unit vector.
 #[test]
 fn the_papers_head_scores_the_known_vectors() {

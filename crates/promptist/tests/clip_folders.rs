@@ -98,7 +98,7 @@ fn ids_that_the_model_lacks_are_an_error_and_no_panic() {
     // Without files the vocabulary is OpenAI's: its end token is beyond this model.
     let clip = open(folder.path()).expect("opens");
     let error = clip.encode_texts(&["a cat"]).expect_err("too large an id").to_string();
-    assert!(error.contains("is not below vocab_size = 534") || error.contains("vocab_size"), "{error}");
+    assert!(error.contains("is not below vocab_size"), "{error}");
     let tower = TextTransformer::open(&ModelFiles::folder(folder.path()), &options()).expect("a tower");
     assert!(tower.forward(&[vec![0; 78]]).is_err());
     assert!(tower.forward(&[vec![0; 7], vec![0; 8]]).is_err());
