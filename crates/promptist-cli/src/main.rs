@@ -6,6 +6,7 @@ mod adapt;
 mod data;
 mod eval;
 mod exit;
+mod generate;
 mod model;
 mod models;
 mod precision;
@@ -34,6 +35,8 @@ enum Command {
     Data(data::Args),
     /// Train a prompter.
     Train(train::Args),
+    /// Make images of a prompt.
+    Generate(generate::Args),
     /// Measure how good a prompter is.
     Eval(eval::Args),
     /// List, fetch, describe, convert and check models.
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Adapt(args) => adapt::run(args),
         Command::Data(args) => data::run(args),
         Command::Train(args) => train::run(args),
+        Command::Generate(args) => generate::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Model(args) => model::run(args),
     };

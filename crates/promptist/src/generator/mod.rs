@@ -6,6 +6,7 @@
 //! [`spec`] reads what people write after `--generator`; [`http`] is the servers.
 
 pub mod http;
+pub mod png;
 pub mod spec;
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -22,7 +22,7 @@ mod watch;
 
 #[cfg(feature = "http")]
 pub use pool::{Pool, ServerReport};
-pub use settings::{Auth, HttpSettings};
+pub use settings::{Auth, HttpSettings, Secret};
 
 use super::Generator;
 use super::spec::ServerSpec;
