@@ -167,14 +167,17 @@ impl Shared {
         if self.is_dead.load(Ordering::SeqCst) {
             return Ok(());
         }
-        match reply {
+        let sent = match reply {
             Reply::Json(json) => send(&mut stream, 200, "", json.to_string().as_bytes(), 0),
             Reply::Bytes(bytes) => send(&mut stream, 200, "", &bytes, 0),
             Reply::Status(code, header, body) => send(&mut stream, code, header, body.as_bytes(), 0),
             Reply::Truncated(json) => send(&mut stream, 200, "", json.to_string().as_bytes(), 1000),
             Reply::Hang => reader.read(&mut [0]).map(drop),
-            Reply::Reset => stream.shutdown(Shutdown::Both),
-        }
+            Reply::Reset => Ok(()),
+        };
+        // `connections` holds the stream too, so that dropping it here would not close it.
+        stream.shutdown(Shutdown::Both)?;
+        sent
     }
 }
 

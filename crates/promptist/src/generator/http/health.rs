@@ -156,6 +156,7 @@ mod tests {
         let busy = |secs| Failure {
             kind: FailureKind::Away { retry_after: Some(Duration::from_secs(secs)) },
             reason: "429".to_owned(),
+            status: Some(429),
         };
         let mut health = Health::new(now);
         health.failed(&busy(20), &settings, 0.0, now);

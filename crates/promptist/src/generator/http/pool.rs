@@ -18,8 +18,11 @@ use image::RgbImage;
 
 use super::a1111::A1111;
 use super::client::Client;
+use super::comfy::Comfy;
 use super::failure::{Failure, FailureKind};
 use super::health::{Health, Next, Tried, are_gone, choose};
+use super::openai::OpenAi;
+use super::sdcpp::SdCpp;
 use super::settings::{Auth, HttpSettings};
 use super::watch::{LOOK_EVERY, Watch};
 use super::{Backend, Call, Description};
@@ -371,7 +374,9 @@ impl Tries {
 fn backend(kind: ServerKind, client: Client, settings: &HttpSettings) -> Result<Box<dyn Backend>> {
     Ok(match kind {
         ServerKind::A1111 => Box::new(A1111::new(client, settings)),
-        _ => return Err(Error::config("generator", "not yet")),
+        ServerKind::Comfy => Box::new(Comfy::new(client, settings)?),
+        ServerKind::OpenAi => Box::new(OpenAi::new(client, settings)),
+        ServerKind::SdCpp => Box::new(SdCpp::new(client, settings)),
     })
 }
 
