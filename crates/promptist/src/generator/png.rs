@@ -95,10 +95,7 @@ impl Provenance {
         fields.push(("CFG scale", settings.guidance_scale.to_string()));
         fields.extend(self.seed.map(|seed| ("Seed", seed.to_string())));
         fields.push(("Size", format!("{}x{}", settings.width, settings.height)));
-        // There the hash is the first ten digits of the weights' SHA-256.
-        if generator.model.len() == 64 && generator.model.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            fields.push(("Model hash", generator.model[..10].to_owned()));
-        }
+        fields.extend(model_hash(&generator.model).map(|hash| ("Model hash", hash.to_owned())));
         fields.push(("Model", generator.name.clone()));
         fields.push(("Version", format!("promptist {}", self.version)));
         let fields = fields.into_iter().map(|(key, value)| format!("{key}: {}", quoted(&value)));
@@ -125,6 +122,13 @@ fn encode(image: &RgbImage, provenance: &Provenance) -> Result<Vec<u8>, png::Enc
     writer.write_image_data(image.as_raw())?;
     writer.finish()?;
     Ok(bytes)
+}
+
+/// The first ten digits of the weights' SHA-256, where a generator names its model by that or by them.
+fn model_hash(model: &str) -> Option<&str> {
+    let hash = model.split(',').next()?;
+    let is_hash = matches!(hash.len(), 10 | 64) && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hash.then(|| &hash[..10])
 }
 
 /// A scheduler's name there.
@@ -179,6 +183,14 @@ mod tests {
              Seed: 7, Size: 16x8, Model hash: 0123456789, Model: \"a1111+http://host:7860\", \
              Version: promptist 1.2.3"
         );
+    }
+
+    #[test]
+    fn a_model_is_named_by_its_hash_where_it_has_one() {
+        assert_eq!(model_hash("6ce0161689, sd_vae Automatic"), Some("6ce0161689"));
+        for none in ["", "v1-5-pruned.safetensors", "äääää", "gpt-image-1"] {
+            assert_eq!(model_hash(none), None);
+        }
     }
 
     #[test]
