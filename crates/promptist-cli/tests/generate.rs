@@ -15,7 +15,12 @@ const SIZE: [&str; 4] = ["--width", "24", "--height", "16"];
 
 fn promptist(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_promptist"));
-    command.args(args).env_remove("PROMPTIST_LOG").env("HF_HUB_OFFLINE", "1").stdin(Stdio::null());
+    command
+        .args(args)
+        .env_remove("PROMPTIST_LOG")
+        .env_remove("OPENAI_API_KEY")
+        .env("HF_HUB_OFFLINE", "1")
+        .stdin(Stdio::null());
     command
 }
 
@@ -152,6 +157,34 @@ fn an_interrupt_leaves_finished_images_and_exits_with_130() {
     assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
     assert_eq!(names(folder.path()), ["cat-1.png", "cat-2.png"]);
     assert_image(&folder.path().join("cat-2.png"), "a cat", 1);
+}
+
+#[test]
+fn a_server_without_seeds_says_so_and_alone_gets_the_key() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let openai = Server::start(|question| match question.is("POST", "/v1/images/generations") {
+        true => Reply::Json(json!({"data": [{"b64_json": base64(&png(&drawing("a cat", 1, 24, 16)))}]})),
+        false => Reply::Json(json!({"data": [{"id": "gpt-image-1", "owned_by": "system"}]})),
+    });
+    let webui = webui(|_| None);
+    let out = folder.path().join("cat.png");
+    for (kind, server) in [("openai", &openai), ("a1111", &webui)] {
+        let generator = format!("{kind}+{}", server.url());
+        let args = ["generate", "a cat", "-g", &generator, "-o", out.to_str().expect("UTF-8"), "--json"];
+        let mut command = promptist(&[&args[..], &SIZE].concat());
+        let output = command.env("OPENAI_API_KEY", "sk-secret").output().expect("the program starts");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let line: Value = serde_json::from_slice(&output.stdout).expect("a line of JSON");
+        let takes_seeds = kind == "a1111";
+        assert_eq!(line["seed"].is_null(), !takes_seeds);
+        assert_eq!(text(&output.stderr).contains("takes no seeds"), !takes_seeds);
+        let parameters = read_text(&out, "parameters").expect("a PNG").expect("a text");
+        assert_eq!(parameters.contains("Seed: "), takes_seeds);
+        for question in server.questions() {
+            let authorization = question.header("authorization");
+            assert_eq!(authorization, (kind == "openai").then_some("Bearer sk-secret"));
+        }
+    }
 }
 
 /// Exit code and message, and nothing was asked of the server or written.
