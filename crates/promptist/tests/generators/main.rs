@@ -4,7 +4,11 @@
 #![cfg(feature = "http")]
 
 mod a1111;
+mod comfy;
 #[path = "../common/mod.rs"]
 mod common;
+mod diffusers_server;
 mod fake;
+mod openai;
 mod pool;
+mod sdcpp;

@@ -30,7 +30,7 @@ mod workflow;
 
 #[cfg(feature = "http")]
 pub use pool::{Pool, ServerReport};
-pub use settings::{Auth, HttpSettings};
+pub use settings::{Auth, HttpSettings, Secret};
 
 use super::Generator;
 use super::spec::ServerSpec;
