@@ -19,7 +19,7 @@ server for each GPU and give their URLs to one `--generator`, separated by comma
     POST /internal/progress     whether the call named `id_task` (its `force_task_id`) is at work
     POST /sdapi/v1/interrupt    stops it; its caller gets 500, not half an image
 
-`--random-tiny` writes a folder of a few hundred kilobytes with random weights first: noise, for tests.
+`--random-tiny` writes a folder of a few megabytes with random weights first: it paints noise, for tests.
 """
 
 from __future__ import annotations
@@ -76,17 +76,19 @@ class Interrupted(Exception):
 class Painter:
     """The pipeline, used by one call at a time."""
 
-    def __init__(self, folder: Path, device: str, dtype: str) -> None:
+    def __init__(self, folder: Path, device: str, dtype: str, variant: str | None) -> None:
         self.name = folder.resolve().name
         self.hash = folder_hash(folder, dtype)
         self.device = device
         self.pipeline = StableDiffusionPipeline.from_pretrained(
             folder,
-            torch_dtype=DTYPES[dtype],
+            variant=variant,
             safety_checker=None,
             requires_safety_checker=False,
             local_files_only=True,
         ).to(device)
+        if dtype != "float32":
+            self.pipeline.to(DTYPES[dtype])
         self.pipeline.set_progress_bar_config(disable=True)
         self.own_scheduler = self.pipeline.scheduler
         self.turn = threading.Lock()
@@ -160,7 +162,8 @@ class Call:
         self.width, self.height = (number(key, 512, int, 8, 8192) for key in ("width", "height"))
         count = number("batch_size", 1, int, 1, MAX_BATCH)
         seed = number("seed", -1, int, -1, 2**63 - 1)
-        self.seeds = [(secrets.randbelow(2**32) if seed < 0 else seed) + i for i in range(count)]
+        first = secrets.randbelow(2**32) if seed < 0 else seed
+        self.seeds = [first + i for i in range(count)]
 
         if self.width % 8 or self.height % 8 or self.width * self.height > MAX_PIXELS:
             raise unprocessable(f"size: expected multiples of 8 and {MAX_PIXELS} pixels at most")
@@ -399,7 +402,7 @@ def write_random_tiny(folder: Path) -> None:
         sample_size=64,
     )
     scheduler = DPMSolverMultistepScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", num_train_timesteps=1000
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
     )
     StableDiffusionPipeline(
         vae=vae,
@@ -420,6 +423,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=7860, help="0 for any that is free")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=sorted(DTYPES), help="default: float16 on a GPU, float32 on a CPU")
+    parser.add_argument("--variant", help="fp16 for a folder whose files are named *.fp16.safetensors")
     parser.add_argument("--threads", type=int, help="CPU threads of torch")
     parser.add_argument("--api-auth", metavar="USER:PASSWORD", help="ask for it, as the webui does")
     parser.add_argument("--random-tiny", action="store_true", help="write a tiny random model to the folder first")
@@ -430,7 +434,7 @@ def main() -> None:
     if args.random_tiny:
         write_random_tiny(args.folder)
     dtype = args.dtype or ("float32" if args.device == "cpu" else "float16")
-    server = Server((args.host, args.port), Painter(args.folder, args.device, dtype), args.api_auth)
+    server = Server((args.host, args.port), Painter(args.folder, args.device, dtype, args.variant), args.api_auth)
     host, port = server.server_address[:2]
     print(f"{title(server.painter)} in {dtype} on {args.device}: http://{host}:{port}", flush=True)
     try:

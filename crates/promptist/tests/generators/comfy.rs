@@ -187,7 +187,7 @@ fn a_job_that_fails_is_queued_again() {
     let run = |outputs: Value, status: Value| {
         move |path: &str| {
             let run = json!({"job-0": {"outputs": outputs, "status": status}});
-            path.starts_with("/history").then(|| Reply::Json(run))
+            path.starts_with("/history").then_some(Reply::Json(run))
         }
     };
     let error =

@@ -2,6 +2,7 @@
 //! fails in every way that we could think of. No test asserts a time.
 
 #![cfg(feature = "http")]
+#![allow(clippy::print_stdout, clippy::print_stderr)] // --nocapture shows what is measured and what is skipped
 
 mod a1111;
 mod comfy;
