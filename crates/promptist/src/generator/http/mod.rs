@@ -1,6 +1,6 @@
 //! Images from servers over HTTP: [`open`] a pool of one or several (feature `http`).
 //!
-//! A [`Backend`] speaks one contract with one server and knows nothing of other tries; [`pool`] shares the work
+//! A `Backend` speaks one contract with one server and knows nothing of other tries; `pool` shares the work
 //! between servers, waits, and tries again. An answer is checked before it counts: a picture that is missing,
 //! cut, of another size or of another seed is a failure, never a score.
 

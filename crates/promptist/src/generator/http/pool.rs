@@ -31,7 +31,7 @@ use crate::generator::spec::{ServerKind, ServerSpec};
 use crate::generator::{Cancel, Generator, GeneratorIdentity, ImageRequest};
 
 /// How long a server may take to say what it makes.
-const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(30);
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a call may find a server away. Far beyond what waits and `give_up_secs` allow; a bound all the same.
 const MAX_AWAY: u32 = 1000;
 

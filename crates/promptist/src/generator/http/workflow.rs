@@ -238,6 +238,8 @@ fn fill_in(value: &Value, values: &impl Fn(&str) -> Option<Value>) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::Description;
     use super::*;
     use crate::generator::ImageSettings;
@@ -329,5 +331,30 @@ mod tests {
         let checkpoint =
             Workflow::new(&format!(r#"{{"1": {{"class_type": "SaveImage", {inputs}}}}}"#), None, Some("x"));
         assert!(checkpoint.err().expect("no place").contains("{{checkpoint}}"));
+    }
+
+    proptest! {
+        #[test]
+        fn cut_and_joined_a_string_is_itself(text in "[{}a-c_ ä]{0,24}") {
+            prop_assert_eq!(&fill_in(&json!(text), &|_| None), &json!(text));
+            let whole: String = pieces(&text)
+                .map(|piece| match piece {
+                    Piece::Text(text) => text.to_owned(),
+                    Piece::Name(name) => format!("{{{{{name}}}}}"),
+                })
+                .collect();
+            prop_assert_eq!(whole, text);
+        }
+
+        #[test]
+        fn any_prompt_arrives_as_it_is(prompt in "([{}a-z_\"\\\\ ä]|seed|prompt){0,24}") {
+            let values = |name: &str| match name {
+                "prompt" => Some(json!(prompt)),
+                "seed" => Some(json!(7)),
+                _ => None,
+            };
+            prop_assert_eq!(fill_in(&json!("{{prompt}}"), &values), json!(prompt));
+            prop_assert_eq!(fill_in(&json!("x {{prompt}} {{seed}}"), &values), json!(format!("x {prompt} 7")));
+        }
     }
 }
