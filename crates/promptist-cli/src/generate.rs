@@ -25,22 +25,24 @@ use crate::signals;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  promptist generate \"a lighthouse at dusk\" --generator models/stable-diffusion-v1-5 --out dusk.png
-  promptist generate \"a lighthouse at dusk\" --generator CompVis/stable-diffusion-v1-4 --out dusk.png \\
-      --num-images-per-prompt 4 --seed 7        four images, dusk-1.png to dusk-4.png, seeds 7 to 10
-  promptist generate \"a cat\" --generator a1111+http://localhost:7860 --out cat.png
-  promptist generate \"a cat\" --generator comfy+http://gpu1:8188,comfy+http://gpu2:8188 --out cat.png -n 8
-  promptist generate \"$(promptist adapt 'a cat')\" --generator models/sd --out cat.png
-  promptist generate \"a cat\" --generator models/sd --latents noise.safetensors --out cat.png
+  promptist generate \"a lighthouse at dusk\" -g models/stable-diffusion-v1-5 -o dusk.png
+  promptist generate \"a lighthouse at dusk\" -g CompVis/stable-diffusion-v1-4 -o dusk.png -n 4
+  promptist generate \"a cat\" -g models/sd -o cat.png --seed 7 --scheduler ddim --width 768
+  promptist generate \"$(promptist adapt 'a cat')\" -g models/sd -o cat.png
+  promptist generate \"a cat\" -g models/sd -o cat.png --latents noise.safetensors
+  promptist generate \"a cat\" -g a1111+http://localhost:7860 -o cat.png
+  promptist generate \"a cat\" -g comfy+http://gpu1:8188,comfy+http://gpu2:8188 -o cat.png -n 8
 
-A generator is a folder of a diffusers pipeline (Stable Diffusion 1.x, 2.x), a Hub id, or servers:
-a1111+URL (AUTOMATIC1111, Forge, SD.Next), comfy+URL (ComfyUI), openai+URL, sdcpp+URL
-(stable-diffusion.cpp); several of one kind, separated by commas, share the work.
-The key of an openai+ server is read from OPENAI_API_KEY, and goes to no other kind.
+A generator is a folder of a diffusers pipeline (Stable Diffusion 1.x, 2.x), a Hub id, or
+servers: a1111+URL (AUTOMATIC1111, Forge, SD.Next), comfy+URL (ComfyUI), openai+URL, sdcpp+URL
+(stable-diffusion.cpp); several, separated by commas, share the work. The key of an openai+
+server is read from OPENAI_API_KEY, and goes to no other kind.
 
-An image is written as soon as it is made, and Ctrl-C leaves those that are. Each file says how it was
-made, in the text that AUTOMATIC1111 writes and readers of it know, and as JSON (chunk promptist).
-With --json each image gives one line: path, prompt, seed, settings, generator, version, elapsed_ms.")]
+With -n 4 --seed 7 -o dusk.png there are dusk-1.png to dusk-4.png, of seeds 7 to 10. An image
+is written as soon as it is made, and Ctrl-C leaves those that are. Each file says how it was
+made, in the text that AUTOMATIC1111 writes and readers of it know, and as JSON.
+With --json each image gives one line: path, prompt, seed, settings, generator, version,
+elapsed_ms.")]
 pub struct Args {
     /// What to draw.
     #[arg(value_name = "TEXT")]
