@@ -6,6 +6,7 @@ mod adapt;
 mod data;
 mod eval;
 mod exit;
+mod generate;
 mod model;
 mod models;
 mod precision;
@@ -37,6 +38,8 @@ enum Command {
     Train(train::Args),
     /// Score pictures: how well they fit a text, how beautiful they are.
     ScoreImage(score_image::Args),
+    /// Make images of a prompt.
+    Generate(generate::Args),
     /// Measure how good a prompter is.
     Eval(eval::Args),
     /// List, fetch, describe, convert and check models.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Data(args) => data::run(args),
         Command::Train(args) => train::run(args),
         Command::ScoreImage(args) => score_image::run(args),
+        Command::Generate(args) => generate::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Model(args) => model::run(args),
     };
