@@ -12,7 +12,7 @@ use promptist::generator::{Cancel, Generator, ImageRequest, ImageSettings};
 use serde_json::{Value, json};
 
 use crate::fake::{
-    Question, Reply, Server, a_moment, assert_drawn, drawing, generate, hurried, png, pool, small,
+    Question, Reply, Server, assert_drawn, drawing, generate, hurried, png, pool, small, until,
 };
 
 fn with_checkpoint() -> HttpSettings {
@@ -237,9 +237,7 @@ fn a_server_that_dies_over_a_job_costs_a_try() {
     let pool = pool("comfy", &[&server], &settings).expect("a pool");
     thread::scope(|scope| {
         let waiting = scope.spawn(|| generate(&pool, "a fox", &[5]));
-        while server.asked("GET", "/history/job-0").is_empty() {
-            a_moment();
-        }
+        until(|| !server.asked("GET", "/history/job-0").is_empty());
         server.kill();
         let error = waiting.join().expect("no panic").expect_err("it died");
         assert!(matches!(error, Error::ImageFailed { .. }), "{error:?}");
@@ -266,9 +264,7 @@ fn a_job_that_is_called_off_is_taken_off_the_server() {
                 let settings = small();
                 pool.generate(&ImageRequest { prompt: "a fox", seeds: &[5], settings: &settings }, &cancel)
             });
-            while server.asked("GET", "/history/job-0").is_empty() {
-                a_moment();
-            }
+            until(|| !server.asked("GET", "/history/job-0").is_empty());
             flag.store(true, Ordering::SeqCst);
             assert!(matches!(waiting.join().expect("no panic"), Err(Error::Interrupted)));
         });

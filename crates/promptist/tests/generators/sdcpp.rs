@@ -10,7 +10,7 @@ use promptist::generator::{Cancel, Generator, ImageRequest, ImageSettings};
 use serde_json::{Value, json};
 
 use crate::fake::{
-    Question, Reply, Server, a_moment, assert_drawn, base64, drawing, generate, hurried, png, pool, small,
+    Question, Reply, Server, assert_drawn, base64, drawing, generate, hurried, png, pool, small, until,
 };
 
 #[derive(Default)]
@@ -165,9 +165,7 @@ fn a_job_that_is_called_off_or_late_is_cancelled_on_the_server() {
             let settings = small();
             pool.generate(&ImageRequest { prompt: "a fox", seeds: &[5], settings: &settings }, &cancel)
         });
-        while server.asked("GET", "/sdcpp/v1/jobs/job_0").is_empty() {
-            a_moment();
-        }
+        until(|| !server.asked("GET", "/sdcpp/v1/jobs/job_0").is_empty());
         flag.store(true, Ordering::SeqCst);
         assert!(matches!(waiting.join().expect("no panic"), Err(Error::Interrupted)));
     });

@@ -161,7 +161,7 @@ impl Pool {
             let turn = self.take(&tries, cancel)?;
             match self.attempt(&turn, call, cancel) {
                 Ok(images) => {
-                    turn.health(|health| health.succeeded(images.len()));
+                    turn.health(|health| health.succeeded(images.len(), Instant::now()));
                     return Ok(images);
                 }
                 Err(Failure { kind: FailureKind::Cancelled, .. }) => return Err(Error::Interrupted),
@@ -215,7 +215,7 @@ impl Pool {
             let until = match choose(&health, &tries.tried, now) {
                 Next::Take(idx) => {
                     let server = &mut health[idx];
-                    server.busy = true;
+                    server.busy_since = Some(now);
                     server.last_turn = self.turns.fetch_add(1, Ordering::Relaxed);
                     return Ok(Turn { pool: self, idx, verified: server.verified });
                 }
@@ -330,7 +330,7 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.health(|health| health.busy = false);
+        self.health(|health| health.busy_since = None);
         self.pool.changed.notify_all();
     }
 }
