@@ -149,7 +149,7 @@ fn an_interrupt_leaves_finished_images_and_exits_with_130() {
         .spawn()
         .expect("the program starts");
     while server.asked("POST", "/sdapi/v1/txt2img").len() < 3 {
-        fake::a_moment();
+        std::thread::sleep(std::time::Duration::from_millis(20));
     }
     let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(interrupt.expect("kill runs").success());
