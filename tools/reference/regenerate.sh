@@ -21,6 +21,7 @@ export OMP_NUM_THREADS=1
 "$python_diverse" "$here/toy_beam.py"
 "$python" "$here/sampling.py"
 "$python" "$here/sft.py"
+"$python" "$here/schedulers.py"
 "$python" "$here/checkpoints.py"
 "$python" "$here/hostile_pickles.py"
 if [[ -d $tokenizers ]]; then

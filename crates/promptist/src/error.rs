@@ -101,9 +101,38 @@ pub enum Error {
         /// What came back.
         reason: String,
     },
+    /// No server made an image, though it was tried as often as the settings allow. Others may still be made.
+    #[error("no server made the image: {}", each(.failures))]
+    ImageFailed {
+        /// The last failure of every server that was tried.
+        failures: Vec<ServerFailure>,
+    },
+    /// The image servers are gone: none has worked for as long as the settings allow.
+    #[error("no image server works (waited {:.0?}): {}", .waited, each(.failures))]
+    ImageServersGone {
+        /// How long one was waited for.
+        waited: std::time::Duration,
+        /// The last failure of every server.
+        failures: Vec<ServerFailure>,
+    },
     /// The work was interrupted on request, after everything was saved.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// What went wrong with one of several servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerFailure {
+    /// Kind and URL.
+    pub server: String,
+    /// What came back, or did not.
+    pub reason: String,
+}
+
+fn each(failures: &[ServerFailure]) -> String {
+    let lines: Vec<String> =
+        failures.iter().map(|failure| format!("{}: {}", failure.server, failure.reason)).collect();
+    lines.join("; ")
 }
 
 impl Error {

@@ -2,6 +2,11 @@
 //!
 //! [`Generator`] is what the reward and `promptist generate` see. A generator makes the images of one prompt;
 //! it says whether it takes seeds, and what identifies its images in the cache.
+//!
+//! [`spec`] reads what people write after `--generator`; [`http`] is the servers.
+
+pub mod http;
+pub mod spec;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -29,7 +34,8 @@ pub trait Generator: Send + Sync {
 /// What a generator's images depend on beside prompt, seed and settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GeneratorIdentity {
-    /// What the user called it: a folder, a Hub id, or a kind and URL.
+    /// What the user called it: a folder, a Hub id, or a kind of server. Servers that do not say which model
+    /// they hold are named with their URLs; of others the URL does not count, so that one more keeps the cache.
     pub name: String,
     /// Hash of the weights, or what a server says of its model; empty if it says nothing.
     pub model: String,
