@@ -22,6 +22,10 @@ export OMP_NUM_THREADS=1
 "$python" "$here/sampling.py"
 "$python" "$here/sft.py"
 "$python" "$here/schedulers.py"
+"$python" "$here/tiny_diffusion.py"
+"$python" "$here/unet.py"
+"$python" "$here/vae.py"
+"$python" "$here/pipeline.py"
 "$python" "$here/checkpoints.py"
 "$python" "$here/hostile_pickles.py"
 if [[ -d $tokenizers ]]; then
