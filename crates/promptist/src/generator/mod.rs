@@ -5,6 +5,7 @@
 //!
 //! [`spec`] reads what people write after `--generator`; [`http`] is the servers.
 
+pub mod built_in;
 pub mod http;
 pub mod png;
 pub mod spec;

@@ -74,13 +74,15 @@ impl Weights {
         }
     }
 
-    /// Opens one weights file, or a shard index (`*.index.json`) and its shards.
+    /// Opens one weights file, or a shard index (`*.index.json`, or with a variant `*.index.fp16.json`) and its
+    /// shards.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        if path.to_string_lossy().ends_with(".index.json") {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.contains(".index.") && name.ends_with(".json") {
             return shards::open(path);
         }
         Self::from_source(Source::map(path)?)

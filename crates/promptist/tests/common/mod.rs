@@ -146,3 +146,22 @@ pub fn mark_slow_test(name: &str) {
     std::fs::create_dir_all(&folder).expect("a writable target folder");
     std::fs::write(folder.join(name), "ran\n").expect("a writable target folder");
 }
+
+/// A copy of a golden folder, to be changed.
+pub fn copy_of_golden(name: &str) -> tempfile::TempDir {
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).expect("a writable folder");
+        for entry in std::fs::read_dir(from).expect("a golden folder") {
+            let entry = entry.expect("a golden folder");
+            let to = to.join(entry.file_name());
+            if entry.path().is_dir() {
+                copy(&entry.path(), &to);
+            } else {
+                std::fs::copy(entry.path(), to).expect("a golden file");
+            }
+        }
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    copy(&golden(name), folder.path());
+    folder
+}
