@@ -4,7 +4,7 @@
 #   tools/reference/regenerate.sh PYTHON PYTHON_DIVERSE [TOKENIZERS]
 #
 # PYTHON is the interpreter of requirements.txt, PYTHON_DIVERSE that of requirements-diverse.txt.
-# TOKENIZERS is the folder with gpt2_encoder.json and gpt2_vocab.bpe; without it, tokenizer.json stays.
+# TOKENIZERS is the folder with GPT-2's and CLIP's vocabularies; without it, the files of their ids stay.
 set -euo pipefail
 
 python=$1
@@ -28,8 +28,12 @@ export OMP_NUM_THREADS=1
 "$python" "$here/pipeline.py"
 "$python" "$here/checkpoints.py"
 "$python" "$here/hostile_pickles.py"
+"$python" "$here/clip_tiny.py"
+"$python" "$here/clip_images.py"
+"$python" "$here/clip_heads.py"
 if [[ -d $tokenizers ]]; then
     "$python" "$here/tokenizer.py" "$tokenizers"
+    "$python" "$here/clip_tokenizer.py" "$tokenizers"
 else
-    echo "no $tokenizers: tokenizer.json stays as it is" >&2
+    echo "no $tokenizers: tokenizer.json and clip/tokenizer.json stay as they are" >&2
 fi

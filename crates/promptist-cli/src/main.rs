@@ -6,10 +6,12 @@ mod adapt;
 mod data;
 mod eval;
 mod exit;
+mod generate;
 mod model;
 mod models;
 mod precision;
 mod progress;
+mod score_image;
 mod signals;
 mod train;
 
@@ -34,6 +36,10 @@ enum Command {
     Data(data::Args),
     /// Train a prompter.
     Train(train::Args),
+    /// Make images of a prompt.
+    Generate(generate::Args),
+    /// Score pictures: how well they fit a text, how beautiful they are.
+    ScoreImage(score_image::Args),
     /// Measure how good a prompter is.
     Eval(eval::Args),
     /// List, fetch, describe, convert and check models.
@@ -52,6 +58,8 @@ fn main() -> ExitCode {
         Command::Adapt(args) => adapt::run(args),
         Command::Data(args) => data::run(args),
         Command::Train(args) => train::run(args),
+        Command::Generate(args) => generate::run(args),
+        Command::ScoreImage(args) => score_image::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Model(args) => model::run(args),
     };

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::nn::Activation;
 
 /// Beyond this no size is believed: ViT-bigG has 5120 at most, the vocabulary 49408.
 const MAX_SIZE: usize = 1 << 20;
@@ -96,6 +97,16 @@ pub enum HiddenAct {
     QuickGelu,
     /// GELU by the error function: OpenCLIP's models, PickScore, Stable Diffusion 2.
     Gelu,
+}
+
+impl HiddenAct {
+    /// What it computes.
+    pub(super) fn activation(self) -> Activation {
+        match self {
+            Self::QuickGelu => Activation::QuickGelu,
+            Self::Gelu => Activation::Gelu,
+        }
+    }
 }
 
 impl Default for TextConfig {

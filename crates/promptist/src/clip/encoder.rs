@@ -1,6 +1,6 @@
 //! The transformer that both towers are made of: pre-norm blocks of attention and MLP.
 
-use burn::tensor::{Tensor, TensorCreationOptions, activation};
+use burn::tensor::{Tensor, TensorCreationOptions};
 
 use super::config::HiddenAct;
 use crate::error::Result;
@@ -87,24 +87,15 @@ impl EncoderLayer {
 
 impl SelfAttention {
     fn forward(&self, x: Tensor<3>, mask: Mask) -> Tensor<3> {
-        let [b, t, e] = x.dims();
-        let n = self.heads;
-        let heads = |linear: &Linear| {
-            let projected = linear.forward(x.clone()).reshape([b, t, n, e / n]);
-            projected.swap_dims(1, 2) // [B, N, T, D]
-        };
-        let attended = attention(heads(&self.q_proj), heads(&self.k_proj), heads(&self.v_proj), mask);
-        self.out_proj.forward(attended.swap_dims(1, 2).reshape([b, t, e]))
+        let project = |linear: &Linear| linear.forward(x.clone());
+        let (query, key, value) = (project(&self.q_proj), project(&self.k_proj), project(&self.v_proj));
+        self.out_proj.forward(attention(query, key, value, self.heads, mask))
     }
 }
 
 impl Mlp {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let inner = self.fc1.forward(x);
-        let inner = match self.act {
-            HiddenAct::QuickGelu => inner.clone() * activation::sigmoid(inner * 1.702),
-            HiddenAct::Gelu => activation::gelu(inner),
-        };
+        let inner = self.act.activation().forward(self.fc1.forward(x));
         self.fc2.forward(inner)
     }
 }

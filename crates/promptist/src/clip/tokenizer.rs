@@ -34,7 +34,8 @@ pub const CONTEXT_LENGTH: usize = 77;
 pub const MAX_TEXT_BYTES: usize = 1 << 14;
 
 /// Words, as `CLIPTokenizer` of transformers 5.23 finds them.
-const WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+const WORDS: &str =
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
 /// CLIP's tokenizer.
 pub struct ClipTokenizer {
@@ -64,6 +65,8 @@ enum Bpe {
 struct OpenAi {
     normalizer: Sequence,
     words: Split,
+    /// Tokens that are whole wherever they stand, and their ids.
+    specials: Vec<(String, u32)>,
     bpe: instant_clip_tokenizer::Tokenizer,
 }
 
@@ -74,9 +77,10 @@ impl ClipTokenizer {
     /// [`Error::Tokenizer`] if the pattern of words does not compile.
     pub fn openai() -> Result<Self> {
         let bpe = instant_clip_tokenizer::Tokenizer::new();
-        let (start_id, end_id) = (bpe.start_of_text().to_u16(), bpe.end_of_text().to_u16());
-        let bpe = Bpe::OpenAi(Box::new(OpenAi { normalizer: normalizer()?, words: words()?, bpe }));
-        Ok(Self::new(bpe, start_id.into(), end_id.into()))
+        let (start_id, end_id) = (bpe.start_of_text().to_u16().into(), bpe.end_of_text().to_u16().into());
+        let specials = vec![(START_OF_TEXT.to_owned(), start_id), (END_OF_TEXT.to_owned(), end_id)];
+        let openai = OpenAi { normalizer: normalizer()?, words: words()?, specials, bpe };
+        Ok(Self::new(Bpe::OpenAi(Box::new(openai)), start_id, end_id))
     }
 
     /// The tokenizer of a model folder: `tokenizer.json`, else `vocab.json` with `merges.txt`, else OpenAI's.
@@ -100,11 +104,27 @@ impl ClipTokenizer {
             Self::openai()?
         };
         if let Some((pad_token, path)) = pad_token(files)? {
-            tokenizer.pad_id = tokenizer
-                .token_to_id(&pad_token)
-                .ok_or_else(|| Error::file(path, format!("pad_token `{pad_token}` is not a token")))?;
+            tokenizer.pad_with(&pad_token, &path)?;
         }
         Ok(tokenizer)
+    }
+
+    /// Pads with another token, which thereby is special: Stable Diffusion 2 pads with `!`, and a `!` that is
+    /// typed becomes that id too.
+    fn pad_with(&mut self, pad_token: &str, path: &Path) -> Result<()> {
+        let id = match &self.bpe {
+            Bpe::Files(inner) => inner.token_to_id(pad_token),
+            Bpe::OpenAi(openai) => openai.token_to_id(pad_token),
+        };
+        self.pad_id =
+            id.ok_or_else(|| Error::file(path, format!("pad_token `{pad_token}` is not in the vocabulary")))?;
+        match &mut self.bpe {
+            Bpe::Files(inner) => {
+                inner.add_special_tokens([AddedToken::from(pad_token, true)]).map_err(error)?;
+            }
+            Bpe::OpenAi(openai) => openai.specials.push((pad_token.to_owned(), self.pad_id)),
+        }
+        Ok(())
     }
 
     fn from_vocab_and_merges(vocab: &Path, merges: &Path) -> Result<Self> {
@@ -160,7 +180,7 @@ impl ClipTokenizer {
         }
         let text_ids = match &self.bpe {
             Bpe::Files(inner) => inner.encode_fast(text, false).map_err(error)?.get_ids().to_vec(),
-            Bpe::OpenAi(openai) => self.encode_openai(openai, text)?,
+            Bpe::OpenAi(openai) => openai.encode(text)?,
         };
         let mut ids = Vec::with_capacity(self.context_length);
         ids.push(self.start_id);
@@ -174,42 +194,35 @@ impl ClipTokenizer {
     pub fn pad_id(&self) -> u32 {
         self.pad_id
     }
+}
 
+impl OpenAi {
     /// The ids of a text without start and end. Special tokens are looked for before anything is normalised.
-    fn encode_openai(&self, openai: &OpenAi, mut text: &str) -> Result<Vec<u32>> {
+    fn encode(&self, mut text: &str) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
-        while !text.is_empty() {
-            let specials = [(START_OF_TEXT, self.start_id), (END_OF_TEXT, self.end_id)];
-            let next = specials.into_iter().filter_map(|(token, id)| Some((text.find(token)?, token, id))).min();
-            let Some((at, token, id)) = next else {
-                openai.encode(text, &mut ids)?;
-                break;
-            };
-            openai.encode(&text[..at], &mut ids)?;
+        loop {
+            let found = self.specials.iter().filter_map(|(token, id)| Some((text.find(token)?, token, *id)));
+            let Some((at, token, id)) = found.min() else { break };
+            self.encode_plain(&text[..at], &mut ids)?;
             ids.push(id);
             text = &text[at + token.len()..];
         }
+        self.encode_plain(text, &mut ids)?;
         Ok(ids)
     }
 
     fn token_to_id(&self, token: &str) -> Option<u32> {
-        match &self.bpe {
-            Bpe::Files(inner) => inner.token_to_id(token),
-            Bpe::OpenAi(_) => match token {
-                START_OF_TEXT => Some(self.start_id),
-                END_OF_TEXT => Some(self.end_id),
-                // The vocabulary opens with the printable ASCII characters in their order.
-                _ => match token.as_bytes() {
-                    [byte @ b'!'..=b'~'] => Some(u32::from(byte - b'!')),
-                    _ => None,
-                },
-            },
+        if let Some((_, id)) = self.specials.iter().find(|(special, _)| special == token) {
+            return Some(*id);
+        }
+        // The vocabulary opens with the printable ASCII characters in their order.
+        match token.as_bytes() {
+            [byte @ b'!'..=b'~'] => Some(u32::from(byte - b'!')),
+            _ => None,
         }
     }
-}
 
-impl OpenAi {
-    fn encode(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
+    fn encode_plain(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
         let mut normalized = NormalizedString::from(text);
         self.normalizer.normalize(&mut normalized).map_err(error)?;
         let mut words = PreTokenizedString::from(normalized);
@@ -266,4 +279,61 @@ fn pad_token(files: &ModelFiles) -> Result<Option<(String, std::path::PathBuf)>>
 
 fn error(error: impl std::fmt::Display) -> Error {
     Error::Tokenizer(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    static OPENAI: LazyLock<ClipTokenizer> = LazyLock::new(|| ClipTokenizer::openai().expect("bundled"));
+    static UNCUT: LazyLock<ClipTokenizer> =
+        LazyLock::new(|| ClipTokenizer::openai().expect("bundled").with_context_length(2000));
+
+    /// OpenAI's numbers, of its notebook and of the crate's documentation.
+    #[test]
+    fn known_texts_have_known_ids() {
+        for (text, expected) in [
+            ("Hi there", [49406, 1883, 997, 49407].as_slice()),
+            ("", &[49406, 49407]),
+            ("  HI\n\t there ", &[49406, 1883, 997, 49407]),
+            ("hi<|endoftext|>there", &[49406, 1883, 49407, 997, 49407]),
+        ] {
+            let row = OPENAI.encode(text).expect("short");
+            assert_eq!((&row.ids[..expected.len()], row.num_tokens), (expected, expected.len()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_pad_token_is_special_wherever_it_stands() {
+        let mut tokenizer = ClipTokenizer::openai().expect("bundled");
+        tokenizer.pad_with("!", Path::new("special_tokens_map.json")).expect("in the vocabulary");
+        assert_eq!(
+            tokenizer.encode("hi!!there").expect("short").ids[..7],
+            [49406, 1883, 0, 0, 997, 49407, 0]
+        );
+        assert!(tokenizer.pad_with("<pad>", Path::new("special_tokens_map.json")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_has_a_row_with_a_start_and_an_end(text in any::<String>()) {
+            let ClipIds { ids, num_tokens } = OPENAI.encode(&text).expect("short");
+            prop_assert_eq!(ids.len(), 77);
+            prop_assert_eq!(ids[0], 49406);
+            prop_assert!(num_tokens >= 2 && ids[num_tokens.min(77) - 1] == 49407);
+            prop_assert!(ids[num_tokens.min(77)..].iter().all(|&id| id == 49407));
+        }
+
+        #[test]
+        fn a_cut_row_is_the_beginning_of_the_whole(words in prop::collection::vec("[a-z]{1,9}", 0..120)) {
+            let text = words.join(" ");
+            let (row, whole) = (OPENAI.encode(&text).expect("short"), UNCUT.encode(&text).expect("short"));
+            prop_assert_eq!(&row.ids[..76.min(row.num_tokens - 1)], &whole.ids[..76.min(row.num_tokens - 1)]);
+            prop_assert_eq!(row.num_tokens, whole.num_tokens);
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! polynomial, so that the loops vectorise and give the same bits on every platform.
 
 use crate::error::{Error, Result};
-pub(super) use crate::exp::exp;
+pub(super) use crate::simd::exp::exp;
 
 const LANES: usize = 16;
 /// Values summed in f32 before the sum goes on in f64.

@@ -5,11 +5,11 @@
 
 use std::ops::Range;
 
-use super::isa::Isa;
 use super::kernels;
 use super::kernels::aligned::{AlignedWords, LINE};
 use super::packed::GROUP;
 use super::precision::Precision;
+use crate::simd::Isa;
 
 /// R rows of K inputs, prepared for products in one precision: as they are in f32, rounded in bf16, and in int8 as
 /// unsigned 8-bit numbers with a scale and a zero point for each [`GROUP`] of channels.

@@ -4,8 +4,8 @@
 //! share their past, and nothing is copied when they are reordered.
 
 use super::cache::SlotLayout;
-use super::dispatch::for_each_isa;
-use super::math::{LANES, Lanes, exp, max, sum_lanes};
+use crate::simd::for_each_isa;
+use crate::simd::math::{LANES, Lanes, exp, max, sum_lanes};
 
 /// A number as the cache stores it.
 pub trait Element: Copy + Send + Sync {
@@ -170,7 +170,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::isa::Isa;
+    use crate::simd::Isa;
 
     /// Values that bf16 holds exactly.
     fn numbers(seed: u64, count: usize) -> Vec<f32> {

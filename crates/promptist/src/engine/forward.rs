@@ -15,11 +15,11 @@ use super::attention::{Attention, Element, attend, num_scores};
 use super::cache::KeysValues;
 use super::kernels::block_product;
 use super::layer_norm::layer_norm;
-use super::math::activate;
 use super::model::{Block, Linear, Model, Norm};
 use super::packed::{BLOCK, PackedMatrix};
 use super::pool::{Parts, Pool, Worker};
 use crate::gpt2::config::Gpt2Config;
+use crate::simd::math::activate;
 
 /// Rows of a step at most: longer prompts are read in several steps, so that scratch memory is
 /// bounded.

@@ -9,15 +9,15 @@ use std::cmp::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use super::activations::Activations;
-use super::dispatch::for_each_isa;
 use super::forward::{TILE_ROWS, for_each, for_each_tile, row_range};
 use super::layer_norm::layer_norm;
-use super::math::{LANES, Lanes, exp, larger, max, max_lanes, sum_lanes};
 use super::model::Model;
 use super::packed::BLOCK;
 use super::pool::{Parts, Pool, Worker};
 use crate::decoding::{Answers, Normalizer, Queries, Query, TokenLogit};
 use crate::error::{Error, Result};
+use crate::simd::for_each_isa;
+use crate::simd::math::{LANES, Lanes, exp, larger, max, max_lanes, sum_lanes};
 
 /// Memory that outlives a step.
 pub struct HeadScratch {

@@ -1,7 +1,7 @@
 //! LayerNorm of one row.
 
-use super::dispatch::for_each_isa;
-use super::math::{LANES, Lanes, sum_lanes};
+use crate::simd::for_each_isa;
+use crate::simd::math::{LANES, Lanes, sum_lanes};
 
 /// Gain and bias of a LayerNorm: `[E]` each.
 pub struct LayerNorm {
@@ -72,7 +72,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::isa::Isa;
+    use crate::simd::Isa;
 
     proptest! {
         #[test]

@@ -15,13 +15,10 @@
 pub mod activations;
 mod attention;
 mod cache;
-mod dispatch;
 mod forward;
 mod head;
-pub mod isa;
 mod kernels;
 mod layer_norm;
-mod math;
 mod model;
 pub mod packed;
 mod pool;
@@ -33,9 +30,9 @@ mod tests;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use crate::simd::Isa;
 pub use activations::{Activations, RowMut};
 pub use cache::KvCache;
-pub use isa::Isa;
 pub use kernels::block_product;
 pub use packed::{BLOCK, GROUP, PackedMatrix, Packer, WeightLayout};
 pub use precision::Precision;

@@ -5,14 +5,14 @@ use half::f16;
 use rayon::prelude::*;
 
 use super::cache::SlotLayout;
-use super::isa::Isa;
 use super::layer_norm::LayerNorm;
-use super::math::LANES;
 use super::packed::{BLOCK, PackedMatrix, Packer, WeightLayout};
 use super::precision::Precision;
 use super::smoothing::Smoothing;
 use crate::error::Result;
 use crate::gpt2::config::Gpt2Config;
+use crate::simd::Isa;
+use crate::simd::math::LANES;
 
 /// The parameters, and how they are computed with.
 pub struct Model {

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::isa::Isa;
 use super::kernels::aligned::{AlignedWords, LINE};
 use super::kernels::{self, Panel};
 use super::precision::Precision;
+use crate::simd::Isa;
 
 /// Output columns in a block: three AVX-512 registers, so that 8 rows x 48 columns of sums fill 24 of 32.
 pub const BLOCK: usize = 48;

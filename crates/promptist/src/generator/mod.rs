@@ -7,6 +7,7 @@
 
 pub mod built_in;
 pub mod http;
+pub mod png;
 pub mod spec;
 
 use std::sync::atomic::{AtomicBool, Ordering};

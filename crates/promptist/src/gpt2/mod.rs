@@ -52,7 +52,7 @@ impl Gpt2 {
     /// Drawn on the host, so that every device gets the same numbers from one seed.
     ///
     /// # Errors
-    /// [`Error::Config`] if `config` is impossible.
+    /// [`Error::Config`](crate::Error::Config) if `config` is impossible.
     pub fn random(config: &Gpt2Config, seed: u64, device: &Device) -> Result<Self> {
         struct Init<'a> {
             config: &'a Gpt2Config,
@@ -85,7 +85,7 @@ impl Gpt2 {
     /// A model whose parameters are what `read(name, shape)` returns, row-major.
     ///
     /// # Errors
-    /// [`Error::Config`] if `config` is impossible, and whatever `read` returns.
+    /// [`Error::Config`](crate::Error::Config) if `config` is impossible, and whatever `read` returns.
     pub fn from_parameters(
         config: &Gpt2Config,
         device: &Device,

@@ -28,7 +28,7 @@ use crate::progress::Progress;
 use crate::weights::{WEIGHT_FILES, hex, shard_names};
 
 /// Files beside the weights that a model folder may have. `config.json` it must have.
-const SIDE_FILES: [&str; 8] = [
+const SIDE_FILES: [&str; 10] = [
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -37,6 +37,8 @@ const SIDE_FILES: [&str; 8] = [
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
+    "preprocessor_config.json",
+    "processor_config.json",
 ];
 
 /// How often in a row a connection may break without a byte gained before we give up.

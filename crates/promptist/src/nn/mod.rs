@@ -1,12 +1,15 @@
 //! Layers that several models are made of, with the names and layouts of PyTorch checkpoints, and the walk
 //! over their parameters. What only one model has stands with that model.
 
+mod activation;
 mod attention;
 mod conv;
+mod cpu;
 mod linear;
 mod norm;
 mod parameters;
 
+pub use activation::{Activation, geglu};
 pub use attention::{Mask, attention};
 use burn::tensor::Tensor;
 pub use conv::Conv2d;

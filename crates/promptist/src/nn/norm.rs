@@ -2,7 +2,8 @@
 
 use burn::tensor::{DType, Tensor, TensorCreationOptions, activation, module};
 
-use super::{ParameterMap, Parameters};
+use super::cpu::group_norm::{Then, group_norm};
+use super::{ParameterMap, Parameters, cpu};
 use crate::error::Result;
 
 /// `(x − mean) / √(var + ε) · weight + bias` over the last axis, biased variance.
@@ -57,6 +58,29 @@ impl GroupNorm {
 
     /// `[B, C, H, W]` to `[B, C, H, W]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        match cpu::holds(&x) {
+            true => self.forward_on_cpu(x, Then::Nothing),
+            false => self.forward_on_device(x),
+        }
+    }
+
+    /// `silu(forward(x))`, which is how the diffusion models use it almost everywhere.
+    pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
+        match cpu::holds(&x) {
+            true => self.forward_on_cpu(x, Then::Silu),
+            false => activation::silu(self.forward_on_device(x)),
+        }
+    }
+
+    fn forward_on_cpu(&self, x: Tensor<4>, then: Then) -> Tensor<4> {
+        let shape @ [_, _, h, w] = x.dims();
+        let mut values = cpu::take(x);
+        let (weight, bias) = (cpu::take(self.weight.clone()), cpu::take(self.bias.clone()));
+        group_norm(&mut values, h * w, (&weight, &bias), self.num_groups, self.epsilon, then);
+        cpu::give(values, shape)
+    }
+
+    fn forward_on_device(&self, x: Tensor<4>) -> Tensor<4> {
         let dtype = x.dtype();
         let [b, c, h, w] = x.dims();
         let per_group = c / self.num_groups * h * w;
@@ -67,11 +91,6 @@ impl GroupNorm {
         let normed = (centred / (variance + self.epsilon).sqrt()).reshape([b, c, h, w]);
         let per_channel = |tensor: &Tensor<1>| tensor.clone().cast(DType::F32).reshape([1, c, 1, 1]);
         (normed * per_channel(&self.weight) + per_channel(&self.bias)).cast(dtype)
-    }
-
-    /// `silu(forward(x))`, which is how the diffusion models use it almost everywhere.
-    pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
-        activation::silu(self.forward(x))
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use image::{ImageFormat, Rgb, RgbImage};
@@ -167,14 +167,17 @@ impl Shared {
         if self.is_dead.load(Ordering::SeqCst) {
             return Ok(());
         }
-        match reply {
+        let sent = match reply {
             Reply::Json(json) => send(&mut stream, 200, "", json.to_string().as_bytes(), 0),
             Reply::Bytes(bytes) => send(&mut stream, 200, "", &bytes, 0),
             Reply::Status(code, header, body) => send(&mut stream, code, header, body.as_bytes(), 0),
             Reply::Truncated(json) => send(&mut stream, 200, "", json.to_string().as_bytes(), 1000),
             Reply::Hang => reader.read(&mut [0]).map(drop),
-            Reply::Reset => stream.shutdown(Shutdown::Both),
-        }
+            Reply::Reset => Ok(()),
+        };
+        // `connections` holds the stream too, so that dropping it here would not close it.
+        stream.shutdown(Shutdown::Both)?;
+        sent
     }
 }
 
@@ -247,7 +250,12 @@ pub fn assert_drawn(images: &[RgbImage], prompt: &str, seeds: &[u64]) {
     }
 }
 
-/// A moment, where a test needs one for its faults to come in a certain order. Nothing depends on its length.
-pub fn a_moment() {
-    thread::sleep(Duration::from_millis(20));
+/// Waits until `is_so`; panics rather than wait for ever.
+#[track_caller]
+pub fn until(mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it never came to that");
+        thread::sleep(Duration::from_millis(10));
+    }
 }

@@ -12,7 +12,7 @@ use promptist::generator::{Cancel, Generator, ImageRequest};
 
 use crate::a1111::{HASH, webui};
 use crate::common::{mark_slow_test, slow_tests_are_wanted};
-use crate::fake::{Reply, Server, a_moment, assert_drawn, generate, hurried, pool, small};
+use crate::fake::{Reply, Server, assert_drawn, generate, hurried, pool, small, until};
 
 const OTHER_HASH: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
@@ -178,10 +178,10 @@ fn a_server_killed_in_its_work_comes_back_and_nothing_is_lost() {
     dies.store(false, Ordering::SeqCst);
     mortal.revive();
     // It is taken up again as soon as its pause is over: each of two that wait for the other needs a server.
-    while pool.reports()[0].images == 0 {
+    until(|| {
         draw_all(&pool, &prompts);
-        a_moment();
-    }
+        pool.reports()[0].images > 0
+    });
     let counts = drawn(&[&mortal, &good]);
     let more_than_once = counts.values().filter(|&&count| count == 1).count();
     assert!(more_than_once == 0, "the second round drew each again");
@@ -195,9 +195,7 @@ fn alone_a_server_may_restart_and_is_waited_for() {
     server.kill();
     thread::scope(|scope| {
         let waiting = scope.spawn(|| generate(&pool, "an owl", &[2]));
-        while pool.reports()[0].failures < 3 {
-            a_moment();
-        }
+        until(|| pool.reports()[0].failures >= 3);
         server.revive();
         // One try is all it has, and being away cost none.
         assert_drawn(&waiting.join().expect("no panic").expect("an image"), "an owl", &[2]);
@@ -213,10 +211,10 @@ fn a_server_away_at_the_start_joins_later() {
     draw_all(&pool, &prompts(4));
     assert_eq!(pool.reports()[0].images, 0);
     late.revive();
-    while pool.reports()[0].images == 0 {
+    until(|| {
         draw_all(&pool, &prompts(4));
-        a_moment();
-    }
+        pool.reports()[0].images > 0
+    });
 }
 
 #[test]
@@ -248,10 +246,10 @@ fn a_server_that_comes_back_with_another_model_gets_no_work() {
     draw_all(&pool, &prompts(3));
     server.revive();
     let last_failure = || pool.reports()[0].last_failure.clone().unwrap_or_default();
-    while !last_failure().contains("aaaaaaaaaa") {
+    until(|| {
         draw_all(&pool, &prompts(3));
-        a_moment();
-    }
+        last_failure().contains("aaaaaaaaaa")
+    });
     assert_eq!(pool.reports()[0].images, 0);
     assert!(server.asked("POST", "/sdapi/v1/txt2img").is_empty());
 }
@@ -333,9 +331,7 @@ fn waiting_ends_when_it_is_called_off() {
                 let settings = small();
                 pool.generate(&ImageRequest { prompt: "a fox", seeds: &[1], settings: &settings }, &cancel)
             });
-            while server.asked("POST", "/sdapi/v1/txt2img").is_empty() {
-                a_moment();
-            }
+            until(|| !server.asked("POST", "/sdapi/v1/txt2img").is_empty());
             flag.store(true, Ordering::SeqCst);
             let error = waiting.join().expect("no panic").expect_err("called off");
             assert!(matches!(error, Error::Interrupted), "{error:?}");

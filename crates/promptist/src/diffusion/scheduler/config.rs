@@ -217,6 +217,21 @@ impl SchedulerConfig {
         Self { steps_offset: 1, clip_sample: false, ..self }
     }
 
+    /// What to run on a Stable Diffusion folder with this file, where `wanted` is the user's choice: the
+    /// wanted kind, else the file's, else DPM-Solver++ for a kind that we lack.
+    ///
+    /// DPM-Solver++ over the file of another kind has the reward's settings ([`Self::for_reward`]), since
+    /// such a file has none for it: so `dpm++` means what the released code ran, whether it is asked for or
+    /// stands in. A file of its own is followed.
+    pub fn resolve(&self, wanted: Option<SchedulerKind>) -> (SchedulerKind, Self) {
+        let own = self.kind();
+        let kind = wanted.or(own).unwrap_or(SchedulerKind::DpmSolverMultistep);
+        match kind {
+            SchedulerKind::DpmSolverMultistep if own != Some(kind) => (kind, self.for_reward()),
+            _ => (kind, self.clone().for_stable_diffusion()),
+        }
+    }
+
     /// Whether we can do what the file asks of that kind.
     pub(super) fn check(&self, kind: SchedulerKind) -> Result<()> {
         if let Some(lacking) = self.lacking.iter().find(|lacking| lacking.kinds.contains(&kind)) {
@@ -415,6 +430,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_file_is_followed_unless_we_lack_its_kind_or_another_is_wanted() {
+        use SchedulerKind::{Ddim, DpmSolverMultistep, Euler};
+        let file = |class: &str| config(&format!(r#"{{"_class_name": "{class}"}}"#));
+        for (class, wanted, kind, ends_at) in [
+            ("DDIMScheduler", None, Ddim, FinalSigmasType::Zero),
+            ("DDIMScheduler", Some(Euler), Euler, FinalSigmasType::Zero),
+            ("DDIMScheduler", Some(DpmSolverMultistep), DpmSolverMultistep, FinalSigmasType::SigmaMin),
+            ("PNDMScheduler", None, DpmSolverMultistep, FinalSigmasType::SigmaMin),
+            ("PNDMScheduler", Some(Ddim), Ddim, FinalSigmasType::Zero),
+            ("DPMSolverMultistepScheduler", None, DpmSolverMultistep, FinalSigmasType::Zero),
+        ] {
+            let (found, resolved) = file(class).resolve(wanted);
+            assert_eq!((found, resolved.final_sigmas_type), (kind, ends_at), "{class} {wanted:?}");
+        }
+        assert_eq!(file("DDIMScheduler").resolve(None).1.steps_offset, 1);
     }
 
     #[test]

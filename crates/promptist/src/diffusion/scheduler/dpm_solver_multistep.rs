@@ -7,7 +7,7 @@
 //!
 //! # Source
 //! Lu et al. 2022, "DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models",
-//! equation 9 and algorithm 2.
+//! proposition 4.1 and algorithm 2.
 
 use burn::tensor::Tensor;
 

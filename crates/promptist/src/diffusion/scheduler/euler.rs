@@ -2,8 +2,8 @@
 //! sigma · noise`.
 //!
 //! # Source
-//! Karras et al. 2022, "Elucidating the Design Space of Diffusion-Based Generative Models", algorithm 2
-//! without churn and without its second evaluation.
+//! Karras et al. 2022, "Elucidating the Design Space of Diffusion-Based Generative Models", algorithm 1
+//! without its second evaluation.
 
 use burn::tensor::Tensor;
 

@@ -1,10 +1,10 @@
 //! The UNet's transformers: pixels look at each other, then at the text.
 
-use burn::tensor::{DType, Tensor, TensorCreationOptions, activation};
+use burn::tensor::{DType, Tensor, TensorCreationOptions};
 
 use super::config::{BlockConfig, UnetConfig};
 use crate::error::Result;
-use crate::nn::{GroupNorm, LayerNorm, Linear, Mask, ParameterMap, Parameters, attention};
+use crate::nn::{GroupNorm, LayerNorm, Linear, Mask, ParameterMap, Parameters, attention, geglu};
 
 /// Added to the variance by the GroupNorm on the way in, whatever `norm_eps` says.
 const GROUP_NORM_EPSILON: f64 = 1e-6;
@@ -104,13 +104,9 @@ impl TransformerBlock {
         x.clone() + self.feed_forward(self.norm3.forward(x))
     }
 
-    /// `ff_out(values · gelu(gates))`, GEGLU of Shazeer 2020.
+    /// `ff_out(geglu(ff_in(x)))`.
     fn feed_forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let inner = self.ff_in.forward(x);
-        let width = inner.dims()[2] / 2;
-        let values = inner.clone().narrow(2, 0, width);
-        let gates = inner.narrow(2, width, width);
-        self.ff_out.forward(values * activation::gelu(gates))
+        self.ff_out.forward(geglu(self.ff_in.forward(x)))
     }
 }
 
@@ -120,18 +116,13 @@ impl Attention {
     /// - `context`: `[B, S, C']`
     /// - returns `[B, T, C]`
     fn forward(&self, x: Tensor<3>, context: Tensor<3>) -> Tensor<3> {
-        let [b, t, c] = x.dims();
         let dtype = x.dtype();
-        let heads = |x: Tensor<3>| {
-            let [_, t, _] = x.dims();
-            let x = x.reshape([b, t, self.num_heads, c / self.num_heads]).swap_dims(1, 2); // [B, N, T, D]
-            if self.upcast { x.cast(DType::F32) } else { x }
-        };
-        let query = heads(self.to_q.forward(x));
-        let key = heads(self.to_k.forward(context.clone()));
-        let value = heads(self.to_v.forward(context));
-        let attended = attention(query, key, value, Mask::Full); // [B, N, T, D]
-        self.to_out.forward(attended.swap_dims(1, 2).reshape([b, t, c]).cast(dtype))
+        let upcast = |x: Tensor<3>| if self.upcast { x.cast(DType::F32) } else { x };
+        let query = upcast(self.to_q.forward(x));
+        let key = upcast(self.to_k.forward(context.clone()));
+        let value = upcast(self.to_v.forward(context));
+        let attended = attention(query, key, value, self.num_heads, Mask::Full);
+        self.to_out.forward(attended.cast(dtype))
     }
 }
 

@@ -290,7 +290,7 @@ fn vnni_tile<const R: usize, const WIDE: usize>(job: Job<'_>, first: usize, tile
 mod tests {
     use super::super::tests::compare_hidden_kernel;
     use super::*;
-    use crate::engine::isa::Isa;
+    use crate::simd::Isa;
 
     #[test]
     fn int8_without_vnni_is_the_same() {

@@ -257,7 +257,7 @@ fn int8_rows<const R: usize>(job: Job<'_>, first: usize, tile: &mut [[f32; BLOCK
 mod tests {
     use super::super::tests::compare_hidden_kernel;
     use super::*;
-    use crate::engine::isa::Isa;
+    use crate::simd::Isa;
 
     #[test]
     fn bf16_without_its_instructions_is_what_avx2_gives() {

@@ -19,9 +19,9 @@
 use std::ops::Range;
 
 use super::activations::Activations;
-use super::isa::Isa;
 use super::packed::{BLOCK, PackedMatrix};
 use super::precision::Precision;
+use crate::simd::Isa;
 use rounding::GroupScale;
 
 pub(super) mod aligned;

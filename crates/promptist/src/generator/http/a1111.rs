@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::client::Client;
-use super::failure::{Failure, FailureKind};
+use super::failure::Failure;
 use super::settings::HttpSettings;
 use super::watch::Watch;
-use super::{Backend, Call, Description, consecutive, picture};
+use super::{Backend, Call, Description, consecutive, picture, signed};
 
 /// Options of the server beside its model on which images depend.
 const SHAPING_OPTIONS: [&str; 4] =
@@ -92,9 +92,7 @@ impl Backend for A1111 {
         let options = match self.client.get::<Map<String, Value>>("/sdapi/v1/options", watch) {
             Ok(options) => options,
             // Old servers of stable-diffusion.cpp have no options.
-            Err(failure) if failure.kind == FailureKind::ThisServer && failure.reason.starts_with("404") => {
-                Map::new()
-            }
+            Err(failure) if failure.has_status(404) => Map::new(),
             Err(failure) => return Err(failure),
         };
         let mut model = self.checkpoint(&options, watch)?;
@@ -114,7 +112,7 @@ impl Backend for A1111 {
     }
 
     fn make(&self, call: &Call<'_>, watch: &Watch<'_>) -> Result<Vec<RgbImage>, Failure> {
-        let seed = seed(call.seeds)?;
+        let seed = signed(call.seeds)?;
         let (width, height) = call.size();
         let task =
             format!("task(promptist-{}-{})", std::process::id(), self.tasks.fetch_add(1, Ordering::Relaxed));
@@ -159,13 +157,6 @@ impl Backend for A1111 {
         }
         images.iter().map(|image| picture::from_base64(image, (width, height))).collect()
     }
-}
-
-/// The first seed, if the last fits: below 0 means a random one.
-fn seed(seeds: &[u64]) -> Result<i64, Failure> {
-    let last = seeds.iter().max().copied().unwrap_or_default();
-    i64::try_from(last).map_err(|_| Failure::anywhere(format!("seed {last} is above 2^63 - 1")))?;
-    Ok(seeds.first().map_or(0, |&seed| seed as i64))
 }
 
 fn is_hash(text: &str) -> bool {

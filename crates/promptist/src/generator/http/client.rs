@@ -136,6 +136,12 @@ impl Client {
         }
     }
 
+    /// What `GET path` answers, within as short a time.
+    pub fn get_last<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let never = Cancel::default();
+        self.get(path, &Watch::new(FAREWELL, &never))
+    }
+
     /// As [`Client::post_farewell`], with what the server says to it.
     pub fn post_last<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
         let never = Cancel::default();
@@ -149,7 +155,11 @@ impl Answer {
         if self.status.is_success() {
             return Ok(self.body);
         }
-        Err(Failure { kind: self.kind(), reason: format!("{}{}", self.status, self.said()) })
+        Err(Failure {
+            kind: self.kind(),
+            reason: format!("{}{}", self.status, self.said()),
+            status: Some(self.status.as_u16()),
+        })
     }
 
     fn kind(&self) -> FailureKind {

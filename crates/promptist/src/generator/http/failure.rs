@@ -8,6 +8,8 @@ pub(super) struct Failure {
     pub kind: FailureKind,
     /// What came back, for people.
     pub reason: String,
+    /// The answer's status, if there was an answer and it was a refusal.
+    pub status: Option<u16>,
 }
 
 /// What a failure means for the next try.
@@ -27,23 +29,27 @@ pub(super) enum FailureKind {
 
 impl Failure {
     pub fn away(reason: impl Into<String>) -> Self {
-        Self { kind: FailureKind::Away { retry_after: None }, reason: reason.into() }
+        Self { kind: FailureKind::Away { retry_after: None }, reason: reason.into(), status: None }
     }
 
     pub fn passing(reason: impl Into<String>) -> Self {
-        Self { kind: FailureKind::Passing, reason: reason.into() }
+        Self { kind: FailureKind::Passing, reason: reason.into(), status: None }
     }
 
     pub fn this_server(reason: impl Into<String>) -> Self {
-        Self { kind: FailureKind::ThisServer, reason: reason.into() }
+        Self { kind: FailureKind::ThisServer, reason: reason.into(), status: None }
     }
 
     pub fn anywhere(reason: impl Into<String>) -> Self {
-        Self { kind: FailureKind::Anywhere, reason: reason.into() }
+        Self { kind: FailureKind::Anywhere, reason: reason.into(), status: None }
     }
 
     pub fn cancelled() -> Self {
-        Self { kind: FailureKind::Cancelled, reason: "called off".to_owned() }
+        Self { kind: FailureKind::Cancelled, reason: "called off".to_owned(), status: None }
+    }
+
+    pub fn has_status(&self, status: u16) -> bool {
+        self.status == Some(status)
     }
 
     /// As it counts once the server has taken the job: if it went away over it, that was a try.

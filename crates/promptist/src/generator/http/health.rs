@@ -5,11 +5,17 @@ use std::time::{Duration, Instant};
 use super::failure::{Failure, FailureKind};
 use super::settings::HttpSettings;
 
+/// How many times the slowest good call a call must last for others not to wait for its end.
+const OVERDUE: u32 = 4;
+
 /// One server, as the pool sees it.
 #[derive(Debug)]
 pub(super) struct Health {
-    /// A call is in flight. One at a time: servers queue what comes beside it, and hold it against our timeout.
-    pub busy: bool,
+    /// When the call in flight began. One at a time: servers queue what comes beside it, and hold it against
+    /// our timeout.
+    pub busy_since: Option<Instant>,
+    /// The longest that a call took that went well.
+    pub slowest: Option<Duration>,
     /// It has said what it makes since it last failed.
     pub verified: bool,
     pub failures_in_a_row: u32,
@@ -27,7 +33,8 @@ pub(super) struct Health {
 impl Health {
     pub fn new(now: Instant) -> Self {
         Self {
-            busy: false,
+            busy_since: None,
+            slowest: None,
             verified: false,
             failures_in_a_row: 0,
             down_since: None,
@@ -39,7 +46,9 @@ impl Health {
         }
     }
 
-    pub fn succeeded(&mut self, images: usize) {
+    pub fn succeeded(&mut self, images: usize, now: Instant) {
+        let took = self.busy_since.map(|since| now.saturating_duration_since(since));
+        self.slowest = self.slowest.max(took);
         self.failures_in_a_row = 0;
         self.down_since = None;
         self.images += images as u64;
@@ -60,6 +69,12 @@ impl Health {
         self.last_failure = Some(failure.reason.clone());
         // It may have been started anew, with another model.
         self.verified = false;
+    }
+
+    /// Whether the call in flight takes so much longer than any before that the server may hang.
+    fn is_overdue(&self, now: Instant) -> bool {
+        let took = self.busy_since.map(|since| now.saturating_duration_since(since));
+        took.zip(self.slowest).is_some_and(|(took, slowest)| took > slowest * OVERDUE)
     }
 }
 
@@ -86,22 +101,23 @@ pub(super) enum Next {
 }
 
 /// The server for a call: of those that are not set aside, one where it failed least, even if that one must be
-/// waited for; of several free ones, that which has rested longest.
+/// waited for, unless that may be long; of several free ones, that which has rested longest.
 pub(super) fn choose(health: &[Health], tried: &[Tried], now: Instant) -> Next {
     let willing = || health.iter().zip(tried).enumerate().filter(|(_, (_, tried))| !tried.refused);
-    let ready = || willing().filter(|(_, (health, _))| health.not_before <= now);
+    let ready = || willing().filter(|(_, (health, _))| health.not_before <= now && !health.is_overdue(now));
     let Some(least) = ready().map(|(_, (_, tried))| tried.failures).min() else {
-        return Next::Wait(willing().map(|(_, (health, _))| health.not_before).min());
+        let set_aside = willing().map(|(_, (health, _))| health.not_before).filter(|&until| until > now);
+        return Next::Wait(set_aside.min());
     };
     ready()
-        .filter(|(_, (health, tried))| !health.busy && tried.failures == least)
+        .filter(|(_, (health, tried))| health.busy_since.is_none() && tried.failures == least)
         .min_by_key(|(_, (health, _))| health.last_turn)
         .map_or(Next::Wait(None), |(idx, _)| Next::Take(idx))
 }
 
 /// Whether no server has worked, nor is working, for as long as the settings allow; `asked` is when who asks began.
 pub(super) fn are_gone(health: &[Health], settings: &HttpSettings, asked: Instant, now: Instant) -> bool {
-    let since = health.iter().map(|health| health.down_since.filter(|_| !health.busy));
+    let since = health.iter().map(|health| health.down_since.filter(|_| health.busy_since.is_none()));
     let since = since.collect::<Option<Vec<_>>>().and_then(|since| since.into_iter().max());
     since.is_some_and(|since| now >= since.max(asked) + settings.give_up())
 }
@@ -139,8 +155,13 @@ mod tests {
         assert_eq!(choose(&health, &tried(&[0, 0, 0]), now), Next::Take(1));
         assert_eq!(choose(&health, &tried(&[0, 1, 0]), now), Next::Take(2));
         // One that works well is waited for rather than the one that failed.
-        health[0].busy = true;
+        health[0].busy_since = Some(now);
         assert_eq!(choose(&health, &tried(&[0, 1, 1]), now), Next::Wait(None));
+        // Unless it seems to hang.
+        health[0].slowest = Some(secs(2.0));
+        assert_eq!(choose(&health, &tried(&[0, 1, 1]), now + secs(8.0)), Next::Wait(None));
+        assert_eq!(choose(&health, &tried(&[0, 1, 1]), now + secs(9.0)), Next::Take(1));
+        assert_eq!(choose(&health[..1], &tried(&[0]), now + secs(9.0)), Next::Wait(None));
         // One that is set aside is not.
         health[0].not_before = now + secs(9.0);
         assert_eq!(choose(&health, &tried(&[0, 2, 1]), now), Next::Take(2));
@@ -156,6 +177,7 @@ mod tests {
         let busy = |secs| Failure {
             kind: FailureKind::Away { retry_after: Some(Duration::from_secs(secs)) },
             reason: "429".to_owned(),
+            status: Some(429),
         };
         let mut health = Health::new(now);
         health.failed(&busy(20), &settings, 0.0, now);
@@ -184,10 +206,10 @@ mod tests {
             !are_gone(&health, &settings, now + secs(55.0), now + secs(60.0)),
             "a later call waits as long"
         );
-        health[0].busy = true;
+        health[0].busy_since = Some(now);
         assert!(!are_gone(&health, &settings, now, now + secs(60.0)), "one is being tried");
-        health[0].busy = false;
-        health[0].succeeded(1);
+        health[0].busy_since = None;
+        health[0].succeeded(1, now);
         assert!(!are_gone(&health, &settings, now, now + secs(100.0)));
     }
 
@@ -201,18 +223,19 @@ mod tests {
             let mut tried = Vec::new();
             for &(busy, aside, refused, failures, last_turn) in &states {
                 let not_before = if aside { now + secs(1.0) } else { now };
-                health.push(Health { busy, not_before, last_turn, ..Health::new(now) });
+                let busy_since = busy.then_some(now);
+                health.push(Health { busy_since, not_before, last_turn, ..Health::new(now) });
                 tried.push(Tried { failures, refused });
             }
             match choose(&health, &tried, now) {
                 Next::Take(idx) => {
-                    prop_assert!(!health[idx].busy && health[idx].not_before <= now && !tried[idx].refused);
+                    prop_assert!(health[idx].busy_since.is_none() && health[idx].not_before <= now && !tried[idx].refused);
                 }
                 Next::Wait(until) => {
                     // Either someone at work is waited for, or the first to come back, or all refused.
                     let willing: Vec<_> = (0..health.len()).filter(|&idx| !tried[idx].refused).collect();
                     match until {
-                        None => prop_assert!(willing.is_empty() || willing.iter().any(|&idx| health[idx].busy)),
+                        None => prop_assert!(willing.is_empty() || willing.iter().any(|&idx| health[idx].busy_since.is_some())),
                         Some(until) => prop_assert!(willing.iter().all(|&idx| health[idx].not_before >= until)),
                     }
                 }

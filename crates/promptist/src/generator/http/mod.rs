@@ -1,6 +1,6 @@
 //! Images from servers over HTTP: [`open`] a pool of one or several (feature `http`).
 //!
-//! A [`Backend`] speaks one contract with one server and knows nothing of other tries; [`pool`] shares the work
+//! A `Backend` speaks one contract with one server and knows nothing of other tries; `pool` shares the work
 //! between servers, waits, and tries again. An answer is checked before it counts: a picture that is missing,
 //! cut, of another size or of another seed is a failure, never a score.
 
@@ -9,20 +9,28 @@ mod a1111;
 #[cfg(feature = "http")]
 mod client;
 #[cfg(feature = "http")]
+mod comfy;
+#[cfg(feature = "http")]
 mod failure;
 #[cfg(feature = "http")]
 mod health;
 #[cfg(feature = "http")]
+mod openai;
+#[cfg(feature = "http")]
 mod picture;
 #[cfg(feature = "http")]
 mod pool;
+#[cfg(feature = "http")]
+mod sdcpp;
 mod settings;
 #[cfg(feature = "http")]
 mod watch;
+#[cfg(feature = "http")]
+mod workflow;
 
 #[cfg(feature = "http")]
 pub use pool::{Pool, ServerReport};
-pub use settings::{Auth, HttpSettings};
+pub use settings::{Auth, HttpSettings, Secret};
 
 use super::Generator;
 use super::spec::ServerSpec;
@@ -97,6 +105,15 @@ impl Call<'_> {
 fn consecutive(seeds: &[u64], max: usize) -> usize {
     let following = seeds.windows(2).take_while(|pair| pair[0].checked_add(1) == Some(pair[1])).count();
     (following + 1).min(max)
+}
+
+/// The first seed as a contract with signed seeds has it, if all fit: below 0 they mean a random one.
+#[cfg(feature = "http")]
+fn signed(seeds: &[u64]) -> Result<i64, failure::Failure> {
+    if let Some(large) = seeds.iter().find(|&&seed| i64::try_from(seed).is_err()) {
+        return Err(failure::Failure::anywhere(format!("seed {large} is above 2^63 - 1")));
+    }
+    Ok(seeds.first().map_or(0, |&seed| seed as i64))
 }
 
 #[cfg(all(test, feature = "http"))]

@@ -18,8 +18,11 @@ use image::RgbImage;
 
 use super::a1111::A1111;
 use super::client::Client;
+use super::comfy::Comfy;
 use super::failure::{Failure, FailureKind};
 use super::health::{Health, Next, Tried, are_gone, choose};
+use super::openai::OpenAi;
+use super::sdcpp::SdCpp;
 use super::settings::{Auth, HttpSettings};
 use super::watch::{LOOK_EVERY, Watch};
 use super::{Backend, Call, Description};
@@ -28,7 +31,7 @@ use crate::generator::spec::{ServerKind, ServerSpec};
 use crate::generator::{Cancel, Generator, GeneratorIdentity, ImageRequest};
 
 /// How long a server may take to say what it makes.
-const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(30);
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a call may find a server away. Far beyond what waits and `give_up_secs` allow; a bound all the same.
 const MAX_AWAY: u32 = 1000;
 
@@ -158,7 +161,7 @@ impl Pool {
             let turn = self.take(&tries, cancel)?;
             match self.attempt(&turn, call, cancel) {
                 Ok(images) => {
-                    turn.health(|health| health.succeeded(images.len()));
+                    turn.health(|health| health.succeeded(images.len(), Instant::now()));
                     return Ok(images);
                 }
                 Err(Failure { kind: FailureKind::Cancelled, .. }) => return Err(Error::Interrupted),
@@ -212,7 +215,7 @@ impl Pool {
             let until = match choose(&health, &tries.tried, now) {
                 Next::Take(idx) => {
                     let server = &mut health[idx];
-                    server.busy = true;
+                    server.busy_since = Some(now);
                     server.last_turn = self.turns.fetch_add(1, Ordering::Relaxed);
                     return Ok(Turn { pool: self, idx, verified: server.verified });
                 }
@@ -327,7 +330,7 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.health(|health| health.busy = false);
+        self.health(|health| health.busy_since = None);
         self.pool.changed.notify_all();
     }
 }
@@ -371,7 +374,9 @@ impl Tries {
 fn backend(kind: ServerKind, client: Client, settings: &HttpSettings) -> Result<Box<dyn Backend>> {
     Ok(match kind {
         ServerKind::A1111 => Box::new(A1111::new(client, settings)),
-        _ => return Err(Error::config("generator", "not yet")),
+        ServerKind::Comfy => Box::new(Comfy::new(client, settings)?),
+        ServerKind::OpenAi => Box::new(OpenAi::new(client, settings)),
+        ServerKind::SdCpp => Box::new(SdCpp::new(client, settings)),
     })
 }
 

@@ -1,7 +1,6 @@
 //! How servers are waited for and asked again, and what a kind of server must be told.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -80,12 +79,14 @@ impl HttpSettings {
         Ok(())
     }
 
-    pub(super) fn timeout(&self) -> Duration {
-        Duration::from_secs_f64(self.timeout_secs)
+    #[cfg(feature = "http")]
+    pub(super) fn timeout(&self) -> std::time::Duration {
+        std::time::Duration::from_secs_f64(self.timeout_secs)
     }
 
-    pub(super) fn give_up(&self) -> Duration {
-        Duration::from_secs_f64(self.give_up_secs)
+    #[cfg(feature = "http")]
+    pub(super) fn give_up(&self) -> std::time::Duration {
+        std::time::Duration::from_secs_f64(self.give_up_secs)
     }
 }
 

@@ -54,25 +54,34 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Asks after a job that a server has taken until there is an answer, ever more slowly.
-    pub fn poll<T>(&self, mut ask: impl FnMut() -> Result<Option<T>, Failure>) -> Result<T, Failure> {
+    /// Asks after a job that a server has taken until it is done, ever more slowly. A question that fails
+    /// is asked again: the job may still be there.
+    pub fn poll<T>(&self, mut ask: impl FnMut() -> Result<JobState<T>, Failure>) -> Result<T, Failure> {
         let mut wait = FIRST_POLL;
         let mut broken = 0;
         loop {
             self.sleep(wait)?;
             wait = (wait * 3 / 2).min(SLOWEST_POLL);
             match ask() {
-                Ok(Some(answer)) => return Ok(answer),
-                Ok(None) => broken = 0,
-                // Whether the connection broke or the server is busy: the job may still be there.
-                Err(Failure { kind: FailureKind::Away { .. }, reason }) => {
+                Ok(JobState::Waiting) => broken = 0,
+                Ok(JobState::Done(answer)) => return Ok(answer),
+                Ok(JobState::Failed(reason)) => return Err(Failure::passing(reason)),
+                Err(failure) => {
                     broken += 1;
-                    if broken == MAX_BROKEN_POLLS {
-                        return Err(Failure::passing(reason));
+                    let is_passing = matches!(failure.kind, FailureKind::Away { .. } | FailureKind::Passing);
+                    if !is_passing || broken == MAX_BROKEN_POLLS {
+                        return Err(failure.after_acceptance());
                     }
                 }
-                Err(failure) => return Err(failure),
             }
         }
     }
+}
+
+/// What a server says of a job.
+pub(super) enum JobState<T> {
+    Waiting,
+    Done(T),
+    /// Why; the job is over.
+    Failed(String),
 }

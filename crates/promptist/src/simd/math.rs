@@ -1,13 +1,13 @@
-//! Elementwise mathematics of a step: exponential, GELU, sums over lanes.
+//! Elementwise mathematics: exponential, activations, sums over lanes.
 //!
 //! No branch, no table and no library call in what loops over elements, so that it vectorises; no
 //! `mul_add`, so that the bits are the same on every instruction set.
 
 use std::hint::black_box;
 
-use super::dispatch::for_each_isa;
-pub use crate::exp::exp;
+pub use super::exp::exp;
 use crate::gpt2::config::Activation;
+use crate::simd::for_each_isa;
 
 /// Width of the lanes that sums are split into: one AVX-512 register, two of AVX2, four of NEON.
 pub const LANES: usize = 16;
@@ -29,7 +29,7 @@ fn gelu_new(x: f32) -> f32 {
 ///
 /// Source: Abramowitz and Stegun 7.1.26, whose erf is within 1.5e-7.
 #[inline(always)]
-fn gelu(x: f32) -> f32 {
+pub fn gelu(x: f32) -> f32 {
     let y = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * y);
     let mut poly = 1.061_405_4_f32;
@@ -39,6 +39,12 @@ fn gelu(x: f32) -> f32 {
     // 1 - erf(|x|/√2), small where x is large: the half of it is the tail's weight.
     let tail = 0.5 * (poly * t * exp(-(y * y)));
     if x < 0.0 { x * tail } else { x - x * tail }
+}
+
+/// `x · sigmoid(slope · x)`: SiLU with a slope of 1, CLIP's QuickGELU with 1.702.
+#[inline(always)]
+pub fn swish(x: f32, slope: f32) -> f32 {
+    x / (1.0 + exp(-slope * x))
 }
 
 for_each_isa! {
@@ -103,7 +109,7 @@ pub fn max(values: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::isa::Isa;
+    use crate::simd::Isa;
 
     #[test]
     #[cfg_attr(miri, ignore = "takes minutes")]

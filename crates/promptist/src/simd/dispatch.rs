@@ -10,8 +10,8 @@ macro_rules! for_each_isa {
     ($(#[$meta:meta])* $vis:vis fn $name:ident
         $(<$generic:ident : $bound:path>)? ($($arg:ident : $ty:ty),* $(,)?) = $body:path;) => {
         $(#[$meta])*
-        $vis fn $name $(<$generic: $bound>)? (isa: $crate::engine::isa::Isa, $($arg: $ty),*) {
-            use $crate::engine::isa::Isa;
+        $vis fn $name $(<$generic: $bound>)? (isa: $crate::simd::Isa, $($arg: $ty),*) {
+            use $crate::simd::Isa;
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
@@ -36,4 +36,4 @@ macro_rules! for_each_isa {
     };
 }
 
-pub(super) use for_each_isa;
+pub(crate) use for_each_isa;

@@ -1,0 +1,381 @@
+//! `promptist generate`: images of a prompt, by our own Stable Diffusion or by image servers.
+
+use std::collections::BTreeMap;
+use std::io::{Write, stdout};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use promptist::Error;
+use promptist::diffusion::scheduler::SchedulerKind;
+use promptist::generator::http::{self, Auth, HttpSettings, Secret};
+use promptist::generator::png::{self, Provenance};
+use promptist::generator::spec::{GeneratorSpec, ServerKind, ServerSpec};
+use promptist::generator::{Cancel, Generator, ImageRequest, ImageSettings};
+use promptist::progress::Progress;
+use promptist::weights::Weights;
+use serde_json::{Value, json};
+
+use crate::exit::UsageError;
+use crate::progress::Bars;
+use crate::signals;
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  promptist generate \"a lighthouse at dusk\" -g models/stable-diffusion-v1-5 -o dusk.png
+  promptist generate \"a lighthouse at dusk\" -g CompVis/stable-diffusion-v1-4 -o dusk.png -n 4
+  promptist generate \"a cat\" -g models/sd -o cat.png --seed 7 --scheduler ddim --width 768
+  promptist generate \"$(promptist adapt 'a cat')\" -g models/sd -o cat.png
+  promptist generate \"a cat\" -g models/sd -o cat.png --latents noise.safetensors
+  promptist generate \"a cat\" -g a1111+http://localhost:7860 -o cat.png
+  promptist generate \"a cat\" -g comfy+http://gpu1:8188,comfy+http://gpu2:8188 -o cat.png -n 8
+
+A generator is a folder of a diffusers pipeline (Stable Diffusion 1.x, 2.x), a Hub id, or
+servers: a1111+URL (AUTOMATIC1111, Forge, SD.Next), comfy+URL (ComfyUI), openai+URL, sdcpp+URL
+(stable-diffusion.cpp); several, separated by commas, share the work. The key of an openai+
+server is read from OPENAI_API_KEY, and goes to no other kind.
+
+With -n 4 --seed 7 -o dusk.png there are dusk-1.png to dusk-4.png, of seeds 7 to 10. An image
+is written as soon as it is made, and Ctrl-C leaves those that are. Each file says how it was
+made, in the text that AUTOMATIC1111 writes and readers of it know, and as JSON.
+With --json each image gives one line: path, prompt, seed, settings, generator, version,
+elapsed_ms.")]
+pub struct Args {
+    /// What to draw.
+    #[arg(value_name = "TEXT")]
+    text: String,
+    /// Who draws: a folder, a Hub id, or kind+URL of a server.
+    #[arg(long, short = 'g', value_name = "G")]
+    generator: String,
+    /// The image file; of several images, F.png becomes F-1.png, F-2.png, ...
+    #[arg(long, short = 'o', value_name = "F.png")]
+    out: PathBuf,
+    /// One JSON object a line for each image.
+    #[arg(long)]
+    json: bool,
+
+    /// What not to draw.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    negative_prompt: String,
+    /// Seed of the first image; the one after it has the next.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// How many images [default: 1, or as many as --latents has]
+    #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    num_images_per_prompt: Option<u32>,
+    /// Denoising steps: more take longer and change less and less.
+    #[arg(long, value_name = "N", default_value_t = ImageSettings::default().num_inference_steps)]
+    num_inference_steps: usize,
+    /// How hard the image is pushed towards the prompt: 1 is not at all.
+    #[arg(long, value_name = "S", default_value_t = ImageSettings::default().guidance_scale)]
+    guidance_scale: f64,
+    /// In pixels, a multiple of 8.
+    #[arg(long, value_name = "PIXELS", default_value_t = ImageSettings::default().height)]
+    height: usize,
+    /// In pixels, a multiple of 8.
+    #[arg(long, value_name = "PIXELS", default_value_t = ImageSettings::default().width)]
+    width: usize,
+    /// dpm++, ddim or euler; of a server, what it calls its own [default: the generator's]
+    #[arg(long, value_name = "S")]
+    scheduler: Option<String>,
+    /// Start from this noise: tensor `latents`, f32 [B, 4, height / 8, width / 8], unit normal.
+    #[arg(long, value_name = "F.safetensors", conflicts_with = "seed")]
+    latents: Option<PathBuf>,
+
+    /// The model that a server is to use [default: the one it has loaded]
+    #[arg(long, value_name = "NAME", help_heading = "Servers")]
+    server_model: Option<String>,
+    /// A ComfyUI workflow in API format with placeholders, instead of the built-in one.
+    #[arg(long, value_name = "F.json", help_heading = "Servers")]
+    workflow: Option<PathBuf>,
+}
+
+/// What to make, checked: nothing in it can fail but the work itself.
+struct Plan {
+    settings: ImageSettings,
+    seeds: Vec<u64>,
+    /// A file for each seed.
+    paths: Vec<PathBuf>,
+}
+
+/// An image that is on the disk.
+struct Made {
+    index: usize,
+    provenance: Provenance,
+    elapsed: Duration,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let spec: GeneratorSpec = args.generator.parse().map_err(usage)?;
+    let plan = plan(&args, &spec)?;
+    let stop = signals::stop_flag()?;
+    let generator = open(&args, &spec)?;
+    if !generator.identity().takes_seeds {
+        eprintln!("{} takes no seeds: these images cannot be made again", generator.identity().name);
+    }
+
+    let bars = Bars::default();
+    if plan.seeds.len() > 1 {
+        bars.begin("generate", Some(plan.seeds.len() as u64), "images");
+    }
+    let mut printer = Printer { json: args.json, paths: &plan.paths, next: 0, waiting: BTreeMap::new() };
+    let result = make_all(&args.text, &plan, generator.as_ref(), &stop, |made| {
+        bars.advance(1, "");
+        printer.print(made)
+    });
+    bars.end();
+    printer.print_rest()?;
+    result
+}
+
+/// Makes every image and writes it as soon as it is there; `on_made` hears of each, in any order. After a
+/// failure no further image is begun, and those that are under way are still written.
+fn make_all(
+    prompt: &str,
+    plan: &Plan,
+    generator: &dyn Generator,
+    stop: &Arc<AtomicBool>,
+    mut on_made: impl FnMut(Made) -> Result<()>,
+) -> Result<()> {
+    let cancel = Cancel::following(Arc::clone(stop));
+    let (next, has_failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let num_workers = generator.parallelism().clamp(1, plan.seeds.len());
+    let (sender, receiver) = mpsc::channel();
+    let worker = |sender: mpsc::Sender<promptist::Result<Made>>| {
+        while !has_failed.load(Ordering::Relaxed) {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= plan.seeds.len() {
+                return;
+            }
+            let made = cancel.check().and_then(|()| make(prompt, plan, index, generator, &cancel));
+            if made.is_err() {
+                has_failed.store(true, Ordering::Relaxed);
+            }
+            // Nobody listens once `on_made` has failed; the image is on the disk all the same.
+            let _ = sender.send(made);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..num_workers {
+            let sender = sender.clone();
+            scope.spawn(|| worker(sender));
+        }
+        drop(sender);
+        let mut result = Ok(());
+        for made in receiver {
+            let outcome = made.map_err(anyhow::Error::from).and_then(&mut on_made);
+            if outcome.is_err() {
+                has_failed.store(true, Ordering::Relaxed);
+            }
+            // The first failure is the cause; a signal may have made the others.
+            result = result.and(outcome);
+        }
+        result
+    })
+}
+
+/// Makes one image and writes it.
+fn make(
+    prompt: &str,
+    plan: &Plan,
+    index: usize,
+    generator: &dyn Generator,
+    cancel: &Cancel,
+) -> promptist::Result<Made> {
+    let start = Instant::now();
+    let seed = plan.seeds[index];
+    let request = ImageRequest { prompt, seeds: &[seed], settings: &plan.settings };
+    let images = generator.generate(&request, cancel)?;
+    let identity = generator.identity();
+    let provenance = Provenance {
+        prompt: prompt.to_owned(),
+        seed: identity.takes_seeds.then_some(seed),
+        latents_sha256: None,
+        settings: plan.settings.clone(),
+        generator: identity.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let path = &plan.paths[index];
+    let [image] = &images[..] else {
+        return Err(Error::file(path, format!("expected 1 image, the generator gave {}", images.len())));
+    };
+    png::write(path, image, &provenance)?;
+    Ok(Made { index, provenance, elapsed: start.elapsed() })
+}
+
+/// Everything that can be wrong with the flags and files, found before anything is loaded or asked.
+fn plan(args: &Args, spec: &GeneratorSpec) -> Result<Plan> {
+    let settings = ImageSettings {
+        negative_prompt: args.negative_prompt.clone(),
+        width: args.width,
+        height: args.height,
+        num_inference_steps: args.num_inference_steps,
+        guidance_scale: args.guidance_scale,
+        scheduler: args.scheduler.clone(),
+    };
+    settings.check().map_err(usage)?;
+    match spec {
+        GeneratorSpec::BuiltIn(_) => {
+            if let Some(scheduler) = &args.scheduler {
+                scheduler.parse::<SchedulerKind>().map_err(usage)?;
+            }
+            for (flag, is_given) in
+                [("--server-model", args.server_model.is_some()), ("--workflow", args.workflow.is_some())]
+            {
+                if is_given {
+                    return Err(
+                        UsageError(format!("{flag} is for servers, not for a folder or Hub id")).into()
+                    );
+                }
+            }
+        }
+        GeneratorSpec::Servers(_) if args.latents.is_some() => {
+            return Err(UsageError(
+                "--latents needs a folder or Hub id: servers draw their own noise".into(),
+            )
+            .into());
+        }
+        GeneratorSpec::Servers(_) => {}
+    }
+    let latents = args.latents.as_deref().map(|path| read_latents(path, &settings)).transpose()?;
+    let num_images = match (args.num_images_per_prompt.map(|n| n as usize), &latents) {
+        (Some(wanted), Some(latents)) if wanted != latents.len() => {
+            let path = args.latents.as_deref().unwrap_or(Path::new(""));
+            bail!(
+                "{}: tensor `latents` holds {} images, --num-images-per-prompt asks for {wanted}",
+                path.display(),
+                latents.len(),
+            );
+        }
+        (Some(wanted), _) => wanted,
+        (None, Some(latents)) => latents.len(),
+        (None, None) => 1,
+    };
+    let seeds: Option<Vec<u64>> = (0..num_images as u64).map(|j| args.seed.checked_add(j)).collect();
+    let seeds = seeds.ok_or_else(|| UsageError(format!("--seed: {} and more leave 64 bits", args.seed)))?;
+    let paths = paths(&args.out, num_images)?;
+    Ok(Plan { settings, seeds, paths })
+}
+
+/// The noise of each image, row-major.
+fn read_latents(path: &Path, settings: &ImageSettings) -> Result<Vec<Vec<f32>>> {
+    const NAME: &str = "latents";
+    let weights = Weights::open_file(path)?;
+    let [channels, height, width] = [4, settings.height / 8, settings.width / 8];
+    let num_images = weights.shape(NAME).and_then(<[usize]>::first).copied().unwrap_or(1).max(1);
+    let values = weights.get_f32(NAME, &[num_images, channels, height, width])?;
+    if !values.iter().all(|value| value.is_finite()) {
+        bail!("{}: tensor `{NAME}` is not finite", path.display());
+    }
+    Ok(values.chunks(channels * height * width).map(<[f32]>::to_vec).collect())
+}
+
+/// A file for each image, in a folder that can be written to.
+fn paths(out: &Path, num_images: usize) -> Result<Vec<PathBuf>> {
+    let is_png = out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
+    let Some(stem) = out.file_stem().filter(|_| is_png) else {
+        return Err(
+            UsageError(format!("--out: expected a name that ends in .png, found {}", out.display())).into()
+        );
+    };
+    let paths: Vec<PathBuf> = match num_images {
+        1 => vec![out.to_owned()],
+        _ => {
+            let name = |number| format!("{}-{number}.png", stem.to_string_lossy());
+            (1..=num_images).map(|number| out.with_file_name(name(number))).collect()
+        }
+    };
+    if let Some(folder) = paths.iter().find(|path| path.is_dir()) {
+        bail!("{}: is a folder", folder.display());
+    }
+    // The way of every later write: a temporary file beside the first image.
+    let probe = paths[0].with_file_name(format!(".{}.writable", stem.to_string_lossy()));
+    promptist::atomic::write_atomic(&probe, |_| Ok(()))
+        .with_context(|| format!("--out {}", out.display()))?;
+    std::fs::remove_file(&probe).with_context(|| probe.display().to_string())?;
+    Ok(paths)
+}
+
+fn open(args: &Args, spec: &GeneratorSpec) -> Result<Box<dyn Generator>> {
+    match spec {
+        GeneratorSpec::BuiltIn(name) => {
+            bail!("{name}: this build makes images through servers only, such as a1111+URL")
+        }
+        GeneratorSpec::Servers(servers) => {
+            let settings = HttpSettings {
+                model: args.server_model.clone(),
+                workflow: args.workflow.clone(),
+                ..HttpSettings::default()
+            };
+            Ok(http::open(servers, &settings, &auth(servers))?)
+        }
+    }
+}
+
+/// The key of servers that ask for one. It is never sent to servers of another kind.
+fn auth(servers: &[ServerSpec]) -> Auth {
+    let key = std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty());
+    match key {
+        Some(key) if servers.iter().all(|server| server.kind == ServerKind::OpenAi) => {
+            Auth::Bearer(Secret(key))
+        }
+        _ => Auth::None,
+    }
+}
+
+/// Prints images in their order, whichever is ready first.
+struct Printer<'a> {
+    json: bool,
+    paths: &'a [PathBuf],
+    next: usize,
+    waiting: BTreeMap<usize, Made>,
+}
+
+impl Printer<'_> {
+    fn print(&mut self, made: Made) -> Result<()> {
+        self.waiting.insert(made.index, made);
+        while let Some(made) = self.waiting.remove(&self.next) {
+            self.print_one(&made)?;
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    /// Those that wait for one that never came.
+    fn print_rest(&mut self) -> Result<()> {
+        for made in std::mem::take(&mut self.waiting).into_values() {
+            self.print_one(&made)?;
+        }
+        Ok(())
+    }
+
+    fn print_one(&self, made: &Made) -> Result<()> {
+        let path = self.paths[made.index].display().to_string();
+        let mut stdout = stdout().lock();
+        match self.json {
+            true => writeln!(stdout, "{}", json_line(&path, made)?)?,
+            false => writeln!(stdout, "{path}")?,
+        }
+        Ok(stdout.flush()?)
+    }
+}
+
+/// What the file says of itself, with its path and how long it took.
+fn json_line(path: &str, made: &Made) -> Result<Value> {
+    let mut line = json!({"path": path});
+    if let (Value::Object(line), Value::Object(provenance)) =
+        (&mut line, serde_json::to_value(&made.provenance)?)
+    {
+        line.extend(provenance);
+        line.insert("elapsed_ms".to_owned(), json!(made.elapsed.as_secs_f64() * 1e3));
+    }
+    Ok(line)
+}
+
+/// A setting that cannot be is a flag that cannot be.
+fn usage(error: Error) -> anyhow::Error {
+    UsageError(error.to_string()).into()
+}
