@@ -10,15 +10,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use promptist::Error;
 use promptist::diffusion::scheduler::SchedulerKind;
-use promptist::generator::http::{self, Auth, HttpSettings, Secret};
+use promptist::generator::http::HttpSettings;
 use promptist::generator::png::{self, Provenance};
-use promptist::generator::spec::{GeneratorSpec, ServerKind, ServerSpec};
+use promptist::generator::spec::GeneratorSpec;
 use promptist::generator::{Cancel, Generator, ImageRequest, ImageSettings};
 use promptist::progress::Progress;
 use promptist::weights::Weights;
 use serde_json::{Value, json};
 
 use crate::exit::UsageError;
+use crate::generators;
+use crate::models::DeviceChoice;
 use crate::progress::Bars;
 use crate::signals;
 
@@ -84,6 +86,10 @@ pub struct Args {
     /// Start from this noise: tensor `latents`, f32 [B, 4, height / 8, width / 8], unit normal.
     #[arg(long, value_name = "F.safetensors", conflicts_with = "seed")]
     latents: Option<PathBuf>,
+
+    /// Where a folder's model computes.
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
 
     /// The model that a server is to use [default: the one it has loaded]
     #[arg(long, value_name = "NAME", help_heading = "Servers")]
@@ -300,30 +306,12 @@ fn paths(out: &Path, num_images: usize) -> Result<Vec<PathBuf>> {
 }
 
 fn open(args: &Args, spec: &GeneratorSpec) -> Result<Box<dyn Generator>> {
-    match spec {
-        GeneratorSpec::BuiltIn(name) => {
-            bail!("{name}: this build makes images through servers only, such as a1111+URL")
-        }
-        GeneratorSpec::Servers(servers) => {
-            let settings = HttpSettings {
-                model: args.server_model.clone(),
-                workflow: args.workflow.clone(),
-                ..HttpSettings::default()
-            };
-            Ok(http::open(servers, &settings, &auth(servers))?)
-        }
-    }
-}
-
-/// The key of servers that ask for one. It is never sent to servers of another kind.
-fn auth(servers: &[ServerSpec]) -> Auth {
-    let key = std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty());
-    match key {
-        Some(key) if servers.iter().all(|server| server.kind == ServerKind::OpenAi) => {
-            Auth::Bearer(Secret(key))
-        }
-        _ => Auth::None,
-    }
+    let settings = HttpSettings {
+        model: args.server_model.clone(),
+        workflow: args.workflow.clone(),
+        ..HttpSettings::default()
+    };
+    generators::open(spec, &settings, args.device)
 }
 
 /// Prints images in their order, whichever is ready first.

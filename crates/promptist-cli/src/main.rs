@@ -7,6 +7,7 @@ mod data;
 mod eval;
 mod exit;
 mod generate;
+mod generators;
 mod model;
 mod models;
 mod precision;
