@@ -1,6 +1,7 @@
 //! The reward through images: against a number computed in Python from the same pictures, and what is made,
 //! kept and made again.
 #![cfg(feature = "flex")]
+#![allow(clippy::print_stdout)] // --nocapture shows the errors seen
 
 mod common;
 
