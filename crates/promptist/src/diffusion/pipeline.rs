@@ -69,9 +69,6 @@ impl StableDiffusion {
         let (device, images_at_once) = (device.clone(), 1);
         let model = Self { device, tokenizer, text_encoder, unet, vae, scheduler, images_at_once };
         model.check_fit()?;
-        if let Some(class) = model.replaced_scheduler() {
-            tracing::warn!(class, "the folder's scheduler is not one of ours: DPM-Solver++ takes its place");
-        }
         Ok(model)
     }
 
@@ -101,6 +98,15 @@ impl StableDiffusion {
             _ => &self.scheduler,
         };
         Scheduler::new(kind, config, settings.num_inference_steps)
+    }
+
+    /// How many tokens `text` has, start and end included, and how many the model reads: what is beyond is cut.
+    ///
+    /// # Errors
+    /// As [`ClipTokenizer::encode`].
+    pub fn num_tokens(&self, text: &str) -> Result<(usize, usize)> {
+        let row = self.tokenizer.encode(text)?;
+        Ok((row.num_tokens, row.ids.len()))
     }
 
     /// One image for each noise, in their order. An image depends on the prompt, its own noise and the settings,
