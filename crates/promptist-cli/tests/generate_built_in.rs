@@ -139,11 +139,8 @@ fn a_scheduler_that_we_lack_is_told_once_unless_another_is_named() {
 #[test]
 fn given_latents_make_the_images_of_diffusers() {
     let cases: Value = serde_json::from_slice(&read(&golden("pipeline/cases.json"))).expect("JSON");
-    let is_plain = |case: &&Value| {
-        let own_scheduler = golden("pipeline").join(case["name"].as_str().expect("a name"));
-        case["batch"] == 2 && !own_scheduler.join("scheduler_config.json").exists()
-    };
-    let case = cases["cases"].as_array().expect("cases").iter().find(is_plain).expect("a batch of two");
+    let case = cases["cases"].as_array().expect("cases").iter().find(|case| case["name"] == "v2_own_file");
+    let case = case.expect("a case of the model as it is");
     let word = |key: &str| case[key].as_str().expect(key).to_owned();
     let number = |key: &str| case[key].to_string();
     let expected = golden("pipeline").join(word("name"));
@@ -153,9 +150,6 @@ fn given_latents_make_the_images_of_diffusers() {
     let mut more = vec!["--latents", utf8(&latents), "--json", "--negative-prompt", &negative];
     more.extend(["--guidance-scale", &scale, "--num-inference-steps", &steps]);
     more.extend(["--width", &width, "--height", &height]);
-    if let Some(scheduler) = case["asked"].as_str() {
-        more.extend(["--scheduler", scheduler]);
-    }
 
     let folder = folder();
     let out = folder.path().join("cat.png");
@@ -179,8 +173,8 @@ fn given_latents_make_the_images_of_diffusers() {
         assert!(line["seed"].is_null() && line["latents_sha256"].is_string(), "{line}");
     }
 
-    let mut wrong = more.clone();
-    wrong[more.len() - if case["asked"].is_null() { 1 } else { 3 }] = "8";
+    let mut wrong = more;
+    *wrong.last_mut().expect("the height") = "8";
     let output = generate(&golden(&word("model")), "a cat", &folder.path().join("wrong.png"), &wrong);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("tensor `latents`: expected [2, 4, 1, "), "{output:?}");
