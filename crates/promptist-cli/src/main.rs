@@ -12,6 +12,7 @@ mod model;
 mod models;
 mod precision;
 mod progress;
+mod score;
 mod score_image;
 mod signals;
 mod train;
@@ -39,6 +40,8 @@ enum Command {
     Train(train::Args),
     /// Make images of a prompt.
     Generate(generate::Args),
+    /// Score rewrites by their images: more beautiful, and still what was asked for?
+    Score(score::Args),
     /// Score pictures: how well they fit a text, how beautiful they are.
     ScoreImage(score_image::Args),
     /// Measure how good a prompter is.
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Data(args) => data::run(args),
         Command::Train(args) => train::run(args),
         Command::Generate(args) => generate::run(args),
+        Command::Score(args) => score::run(args),
         Command::ScoreImage(args) => score_image::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Model(args) => model::run(args),

@@ -14,6 +14,7 @@ pub mod error;
 pub mod eval;
 pub mod generator;
 pub mod gpt2;
+mod html;
 pub mod hub;
 pub mod mini;
 pub mod model_folder;

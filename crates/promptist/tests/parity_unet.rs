@@ -7,6 +7,8 @@
 
 mod common;
 
+use std::time::Instant;
+
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::{Tensors, golden, max_difference};
 use promptist::diffusion::folder::DiffusionFolder;
@@ -18,6 +20,9 @@ use promptist::weights::Weights;
 /// Absolute, for predictions with a standard deviation of 0.5. Seen on flex: 4.5e-6, where diffusers' f32 is up to
 /// 2.6e-6 from f64.
 const TOLERANCE: f32 = 2e-5;
+
+/// The same for the full shape. Seen on flex: 5.1e-6.
+const FULL_SIZE_TOLERANCE: f32 = 5e-5;
 
 const CASES: [&str; 8] = [
     "first_step",
@@ -52,6 +57,30 @@ fn a_unet_with_every_setting_of_its_file_changed_predicts_what_diffusers_predict
         let unet = Unet::from_weights(&config, &weights, &(&device, DType::F32).into()).expect("a UNet");
         compare_on(device_name, &device, &unet, "other");
     }
+}
+
+/// Wants `PROMPTIST_SLOW_TESTS=1` and `PROMPTIST_FULL_SIZE_DIFFUSION=DIR`, a folder of `full_size_diffusion.py`.
+#[test]
+fn a_step_of_the_full_shape_equals_diffusers() {
+    let Some(folder) = common::full_size_diffusion() else { return };
+    let (config, weights) = common::component(&folder.join("unet"), UnetConfig::from_json);
+    let tensors = Tensors::read(&folder.join("unet.safetensors"));
+    let (device_name, device) = common::devices().remove(0);
+    let unet = Unet::from_weights(&config, &weights, &(&device, DType::F32).into()).expect("a UNet");
+    let tensor = |name| {
+        let (shape, values) = tensors.floats(name);
+        TensorData::new(values, shape)
+    };
+    let latents = Tensor::from_data(tensor("latents"), &device);
+    let text = Tensor::from_data(tensor("text"), &device);
+    let timestep = f64::from(tensors.floats("timestep").1[0]);
+    let start = Instant::now();
+    let found = common::floats(unet.forward(latents, timestep, text).expect("shapes that fit"));
+    let seconds = start.elapsed().as_secs_f64();
+    let error = max_difference(&found, &tensors.floats("sample").1);
+    println!("{device_name}: {error:.1e}, {seconds:.1} s");
+    assert!(error <= FULL_SIZE_TOLERANCE, "{error}");
+    common::mark_slow_test("parity_unet_full_size");
 }
 
 /// Nothing in the files is left unread: every tensor is a parameter.

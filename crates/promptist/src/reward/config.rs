@@ -103,6 +103,15 @@ mod tests {
     }
 
     #[test]
+    fn the_example_holds_the_defaults() {
+        let config = RewardConfig::from_toml(include_str!("../../../../configs/score.toml")).unwrap();
+        assert_eq!(config.images, ImageSettings::default());
+        assert_eq!(config.cache, CacheConfig::default());
+        assert_eq!(config.servers, HttpSettings::default());
+        assert_eq!((config.clip, config.images_per_prompt, config.seed), (default_clip(), 2, 0));
+    }
+
+    #[test]
     fn impossible_settings_are_named() {
         let base = "generator = \"sd\"\naesthetic = \"head.pth\"\n";
         for (line, named) in [

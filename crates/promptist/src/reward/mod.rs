@@ -9,6 +9,7 @@
 
 pub mod cache;
 pub mod config;
+pub mod gallery;
 
 mod image_reward;
 mod relevance;

@@ -11,6 +11,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::html::escape;
 use crate::plot::{Line, LineChart, LineStyle};
 use crate::train::metrics::{self, step_of};
 
@@ -153,10 +154,6 @@ fn running_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         })
         .collect();
     thinned(&means)
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 fn page(title: &str, summary: &str, charts: &str, configs: &str) -> String {

@@ -165,3 +165,22 @@ pub fn copy_of_golden(name: &str) -> tempfile::TempDir {
     copy(&golden(name), folder.path());
     folder
 }
+
+/// The folder of `tools/reference/full_size_diffusion.py`, if slow tests are wanted.
+#[allow(clippy::print_stderr)] // a skipped test says so
+pub fn full_size_diffusion() -> Option<PathBuf> {
+    if !slow_tests_are_wanted() {
+        eprintln!("skipped: PROMPTIST_SLOW_TESTS is not 1");
+        return None;
+    }
+    let folder = std::env::var_os("PROMPTIST_FULL_SIZE_DIFFUSION");
+    Some(folder.expect("PROMPTIST_FULL_SIZE_DIFFUSION names a folder").into())
+}
+
+/// The config and weights of a component of it.
+pub fn component<T>(folder: &Path, read: fn(&[u8], &Path) -> promptist::Result<T>) -> (T, Weights) {
+    let path = folder.join("config.json");
+    let config = read(&std::fs::read(&path).expect("a config"), &path).expect("a config");
+    let weights = Weights::open_file(folder.join("diffusion_pytorch_model.fp16.safetensors"));
+    (config, weights.expect("weights"))
+}

@@ -8,14 +8,14 @@ pub mod config;
 mod timestep;
 mod transformer;
 
-use burn::tensor::{DType, Tensor, TensorCreationOptions, activation};
+use burn::tensor::{DType, Tensor, TensorCreationOptions};
 
 use self::blocks::{Condition, DownBlock, MidBlock, UpBlock};
 use self::config::UnetConfig;
 use self::timestep::{TimeEmbedding, sinusoids};
 use super::resnet::map_each;
 use crate::error::{Error, Result};
-use crate::nn::{Conv2d, GroupNorm, ParameterMap, Parameters};
+use crate::nn::{Activation, Conv2d, GroupNorm, ParameterMap, Parameters};
 use crate::weights::Weights;
 
 /// The UNet of Stable Diffusion 1.x and 2.x. `UNet2DConditionModel` of diffusers.
@@ -92,7 +92,7 @@ impl Unet {
         let sinusoids = sinusoids(&self.config, timestep, &latents.device()).cast(self.dtype);
         let condition = Condition {
             // Each residual block begins with the same SiLU of it.
-            time: activation::silu(self.time_embedding.forward(sinusoids)),
+            time: Activation::Silu.forward(self.time_embedding.forward(sinusoids)),
             text: text.cast(self.dtype),
         };
         let latents = if self.config.center_input_sample { latents * 2.0 - 1.0 } else { latents };

@@ -1,10 +1,10 @@
 //! The timestep as the UNet sees it: sines and cosines of it at falling frequencies, through a small MLP.
 
-use burn::tensor::{Device, Tensor, TensorCreationOptions, TensorData, activation};
+use burn::tensor::{Device, Tensor, TensorCreationOptions, TensorData};
 
 use super::config::UnetConfig;
 use crate::error::Result;
-use crate::nn::{Linear, ParameterMap, Parameters};
+use crate::nn::{Activation, Linear, ParameterMap, Parameters};
 
 /// The lowest frequency is one over this.
 const MAX_PERIOD: f64 = 10_000.0;
@@ -27,7 +27,7 @@ impl TimeEmbedding {
 
     /// `[1, C]` to `[1, time width]`.
     pub fn forward(&self, sinusoids: Tensor<2>) -> Tensor<2> {
-        self.linear_2.forward(activation::silu(self.linear_1.forward(sinusoids)))
+        self.linear_2.forward(Activation::Silu.forward(self.linear_1.forward(sinusoids)))
     }
 }
 

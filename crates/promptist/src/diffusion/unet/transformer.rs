@@ -104,7 +104,7 @@ impl TransformerBlock {
         x.clone() + self.feed_forward(self.norm3.forward(x))
     }
 
-    /// `ff_out(values · gelu(gates))`, GEGLU of Shazeer 2020.
+    /// `ff_out(geglu(ff_in(x)))`.
     fn feed_forward(&self, x: Tensor<3>) -> Tensor<3> {
         self.ff_out.forward(geglu(self.ff_in.forward(x)))
     }
@@ -121,7 +121,8 @@ impl Attention {
         let query = upcast(self.to_q.forward(x));
         let key = upcast(self.to_k.forward(context.clone()));
         let value = upcast(self.to_v.forward(context));
-        self.to_out.forward(attention(query, key, value, self.num_heads, Mask::Full).cast(dtype))
+        let attended = attention(query, key, value, self.num_heads, Mask::Full);
+        self.to_out.forward(attended.cast(dtype))
     }
 }
 

@@ -161,9 +161,9 @@ impl Attention {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [b, c, h, w] = x.dims();
         let cells = self.group_norm.forward(x.clone()).reshape([b, c, h * w]).swap_dims(1, 2); // [B, h w, C]
-        let project = |layer: &Linear| layer.forward(cells.clone());
-        let (query, key, value) = (project(&self.to_q), project(&self.to_k), project(&self.to_v));
-        let attended = attention(query, key, value, 1, Mask::Full);
+        let query = self.to_q.forward(cells.clone());
+        let key = self.to_k.forward(cells.clone());
+        let attended = attention(query, key, self.to_v.forward(cells), 1, Mask::Full);
         x + self.to_out.forward(attended).swap_dims(1, 2).reshape([b, c, h, w])
     }
 }
