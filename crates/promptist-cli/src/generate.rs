@@ -1,24 +1,26 @@
 //! `promptist generate`: images of a prompt, by our own Stable Diffusion or by image servers.
 
+mod plan;
+
 use std::collections::BTreeMap;
 use std::io::{Write, stdout};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use promptist::Error;
-use promptist::diffusion::scheduler::SchedulerKind;
+use promptist::diffusion::pipeline::Drawing;
+use promptist::generator::built_in::BuiltIn;
 use promptist::generator::http::HttpSettings;
 use promptist::generator::png::{self, Provenance};
 use promptist::generator::spec::GeneratorSpec;
 use promptist::generator::{Cancel, Generator, ImageRequest, ImageSettings};
 use promptist::progress::Progress;
-use promptist::weights::Weights;
 use serde_json::{Value, json};
 
-use crate::exit::UsageError;
+use self::plan::{Plan, plan, usage};
 use crate::generators;
 use crate::models::DeviceChoice;
 use crate::progress::Bars;
@@ -99,14 +101,6 @@ pub struct Args {
     workflow: Option<PathBuf>,
 }
 
-/// What to make, checked: nothing in it can fail but the work itself.
-struct Plan {
-    settings: ImageSettings,
-    seeds: Vec<u64>,
-    /// A file for each seed.
-    paths: Vec<PathBuf>,
-}
-
 /// An image that is on the disk.
 struct Made {
     index: usize,
@@ -117,22 +111,18 @@ struct Made {
 pub fn run(args: Args) -> Result<()> {
     let spec: GeneratorSpec = args.generator.parse().map_err(usage)?;
     let plan = plan(&args, &spec)?;
+    // A signal before this ends the program at once: nothing is made yet, and a download is continued next time.
+    let painter = Painter::open(&args, &spec)?;
     let stop = signals::stop_flag()?;
-    let generator = open(&args, &spec)?;
-    if !generator.identity().takes_seeds {
-        eprintln!("{} takes no seeds: these images cannot be made again", generator.identity().name);
-    }
+    painter.warn(&plan)?;
 
-    let bars = Bars::default();
-    if plan.seeds.len() > 1 {
-        bars.begin("generate", Some(plan.seeds.len() as u64), "images");
-    }
+    let bar = RunBar::new(&painter, plan.paths.len());
     let mut printer = Printer { json: args.json, paths: &plan.paths, next: 0, waiting: BTreeMap::new() };
-    let result = make_all(&args.text, &plan, generator.as_ref(), &stop, |made| {
-        bars.advance(1, "");
-        printer.print(made)
+    let result = make_all(&plan, &painter, &bar, &stop, |made| {
+        bar.image_is_made();
+        bar.bars.aside(|| printer.print(made))
     });
-    bars.end();
+    bar.bars.end();
     printer.print_rest()?;
     result
 }
@@ -140,23 +130,23 @@ pub fn run(args: Args) -> Result<()> {
 /// Makes every image and writes it as soon as it is there; `on_made` hears of each, in any order. After a
 /// failure no further image is begun, and those that are under way are still written.
 fn make_all(
-    prompt: &str,
     plan: &Plan,
-    generator: &dyn Generator,
+    painter: &Painter,
+    bar: &RunBar,
     stop: &Arc<AtomicBool>,
     mut on_made: impl FnMut(Made) -> Result<()>,
 ) -> Result<()> {
     let cancel = Cancel::following(Arc::clone(stop));
     let (next, has_failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let num_workers = generator.parallelism().clamp(1, plan.seeds.len());
+    let num_workers = painter.generator().parallelism().clamp(1, plan.paths.len());
     let (sender, receiver) = mpsc::channel();
     let worker = |sender: mpsc::Sender<promptist::Result<Made>>| {
         while !has_failed.load(Ordering::Relaxed) {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= plan.seeds.len() {
+            if index >= plan.paths.len() {
                 return;
             }
-            let made = cancel.check().and_then(|()| make(prompt, plan, index, generator, &cancel));
+            let made = cancel.check().and_then(|()| make(plan, index, painter, bar, &cancel));
             if made.is_err() {
                 has_failed.store(true, Ordering::Relaxed);
             }
@@ -185,22 +175,30 @@ fn make_all(
 
 /// Makes one image and writes it.
 fn make(
-    prompt: &str,
     plan: &Plan,
     index: usize,
-    generator: &dyn Generator,
+    painter: &Painter,
+    bar: &RunBar,
     cancel: &Cancel,
 ) -> promptist::Result<Made> {
     let start = Instant::now();
-    let seed = plan.seeds[index];
-    let request = ImageRequest { prompt, seeds: &[seed], settings: &plan.settings };
-    let images = generator.generate(&request, cancel)?;
-    let identity = generator.identity();
+    let (prompt, settings) = (plan.prompt.as_str(), &plan.settings);
+    let images = match painter {
+        Painter::BuiltIn(model) => {
+            let noise = &plan.starts.noise(index);
+            model.draw(Drawing { prompt, noise, settings }, bar, cancel)?
+        }
+        Painter::Servers(servers) => {
+            let seed = plan.starts.seed(index);
+            servers.generate(&ImageRequest { prompt, seeds: seed.as_slice(), settings }, cancel)?
+        }
+    };
+    let identity = painter.generator().identity();
     let provenance = Provenance {
         prompt: prompt.to_owned(),
-        seed: identity.takes_seeds.then_some(seed),
-        latents_sha256: None,
-        settings: plan.settings.clone(),
+        seed: plan.starts.seed(index).filter(|_| identity.takes_seeds),
+        latents_sha256: plan.starts.sha256().map(str::to_owned),
+        settings: settings.clone(),
         generator: identity.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
@@ -212,106 +210,101 @@ fn make(
     Ok(Made { index, provenance, elapsed: start.elapsed() })
 }
 
-/// Everything that can be wrong with the flags and files, found before anything is loaded or asked.
-fn plan(args: &Args, spec: &GeneratorSpec) -> Result<Plan> {
-    let settings = ImageSettings {
-        negative_prompt: args.negative_prompt.clone(),
-        width: args.width,
-        height: args.height,
-        num_inference_steps: args.num_inference_steps,
-        guidance_scale: args.guidance_scale,
-        scheduler: args.scheduler.clone(),
-    };
-    settings.check().map_err(usage)?;
-    match spec {
-        GeneratorSpec::BuiltIn(_) => {
-            if let Some(scheduler) = &args.scheduler {
-                scheduler.parse::<SchedulerKind>().map_err(usage)?;
+/// Who makes the images. Our own model takes noise and tells its steps, beyond what every generator does.
+enum Painter {
+    BuiltIn(Box<BuiltIn>),
+    Servers(Box<dyn Generator>),
+}
+
+impl Painter {
+    fn open(args: &Args, spec: &GeneratorSpec) -> Result<Self> {
+        if let GeneratorSpec::BuiltIn(name) = spec {
+            return Ok(Self::BuiltIn(Box::new(generators::built_in(name, args.device)?)));
+        }
+        let settings = HttpSettings {
+            model: args.server_model.clone(),
+            workflow: args.workflow.clone(),
+            ..HttpSettings::default()
+        };
+        generators::open(spec, &settings, args.device).map(Self::Servers)
+    }
+
+    fn generator(&self) -> &dyn Generator {
+        match self {
+            Self::BuiltIn(model) => model.as_ref(),
+            Self::Servers(servers) => servers.as_ref(),
+        }
+    }
+
+    /// Says what the images will not be, although it was asked for.
+    fn warn(&self, plan: &Plan) -> Result<()> {
+        let identity = self.generator().identity();
+        if !identity.takes_seeds {
+            eprintln!("{} takes no seeds: these images cannot be made again", identity.name);
+        }
+        let Self::BuiltIn(model) = self else { return Ok(()) };
+        for (what, text) in
+            [("the prompt", &plan.prompt), ("the negative prompt", &plan.settings.negative_prompt)]
+        {
+            let (num_tokens, limit) = model.num_tokens(text)?;
+            if num_tokens > limit {
+                eprintln!("{what} has {num_tokens} tokens: the model reads the first {limit}");
             }
-            for (flag, is_given) in
-                [("--server-model", args.server_model.is_some()), ("--workflow", args.workflow.is_some())]
-            {
-                if is_given {
-                    return Err(
-                        UsageError(format!("{flag} is for servers, not for a folder or Hub id")).into()
-                    );
-                }
+        }
+        Ok(())
+    }
+}
+
+/// One bar for the whole run: of the steps of all images where each is told, else of images.
+struct RunBar {
+    bars: Bars,
+    num_images: u64,
+    num_made: AtomicU64,
+    counts_steps: bool,
+    has_begun: AtomicBool,
+}
+
+impl RunBar {
+    fn new(painter: &Painter, num_images: usize) -> Self {
+        let (bars, num_images) = (Bars::default(), num_images as u64);
+        let counts_steps = matches!(painter, Painter::BuiltIn(_));
+        if !counts_steps && num_images > 1 {
+            bars.begin("generate", Some(num_images), "images");
+        }
+        Self {
+            bars,
+            num_images,
+            num_made: AtomicU64::new(0),
+            counts_steps,
+            has_begun: AtomicBool::new(false),
+        }
+    }
+
+    fn image_is_made(&self) {
+        let num_made = self.num_made.fetch_add(1, Ordering::Relaxed) + 1;
+        match self.counts_steps {
+            true if self.num_images > 1 => {
+                self.bars.advance(0, &format!("{num_made} of {} images", self.num_images));
             }
+            true => {}
+            false => self.bars.advance(1, ""),
         }
-        GeneratorSpec::Servers(_) if args.latents.is_some() => {
-            return Err(UsageError(
-                "--latents needs a folder or Hub id: servers draw their own noise".into(),
-            )
-            .into());
-        }
-        GeneratorSpec::Servers(_) => {}
     }
-    let latents = args.latents.as_deref().map(|path| read_latents(path, &settings)).transpose()?;
-    let num_images = match (args.num_images_per_prompt.map(|n| n as usize), &latents) {
-        (Some(wanted), Some(latents)) if wanted != latents.len() => {
-            let path = args.latents.as_deref().unwrap_or(Path::new(""));
-            bail!(
-                "{}: tensor `latents` holds {} images, --num-images-per-prompt asks for {wanted}",
-                path.display(),
-                latents.len(),
-            );
-        }
-        (Some(wanted), _) => wanted,
-        (None, Some(latents)) => latents.len(),
-        (None, None) => 1,
-    };
-    let seeds: Option<Vec<u64>> = (0..num_images as u64).map(|j| args.seed.checked_add(j)).collect();
-    let seeds = seeds.ok_or_else(|| UsageError(format!("--seed: {} and more leave 64 bits", args.seed)))?;
-    let paths = paths(&args.out, num_images)?;
-    Ok(Plan { settings, seeds, paths })
 }
 
-/// The noise of each image, row-major.
-fn read_latents(path: &Path, settings: &ImageSettings) -> Result<Vec<Vec<f32>>> {
-    const NAME: &str = "latents";
-    let weights = Weights::open_file(path)?;
-    let [channels, height, width] = [4, settings.height / 8, settings.width / 8];
-    let num_images = weights.shape(NAME).and_then(<[usize]>::first).copied().unwrap_or(1).max(1);
-    let values = weights.get_f32(NAME, &[num_images, channels, height, width])?;
-    if !values.iter().all(|value| value.is_finite()) {
-        bail!("{}: tensor `{NAME}` is not finite", path.display());
-    }
-    Ok(values.chunks(channels * height * width).map(<[f32]>::to_vec).collect())
-}
-
-/// A file for each image, in a folder that can be written to.
-fn paths(out: &Path, num_images: usize) -> Result<Vec<PathBuf>> {
-    let is_png = out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
-    let Some(stem) = out.file_stem().filter(|_| is_png) else {
-        return Err(
-            UsageError(format!("--out: expected a name that ends in .png, found {}", out.display())).into()
-        );
-    };
-    let paths: Vec<PathBuf> = match num_images {
-        1 => vec![out.to_owned()],
-        _ => {
-            let name = |number| format!("{}-{number}.png", stem.to_string_lossy());
-            (1..=num_images).map(|number| out.with_file_name(name(number))).collect()
+/// What the model tells of one image.
+impl Progress for RunBar {
+    fn begin(&self, _stage: &str, total: Option<u64>, unit: &str) {
+        if !self.has_begun.swap(true, Ordering::Relaxed) {
+            self.bars.begin("generate", total.map(|steps| steps * self.num_images), unit);
         }
-    };
-    if let Some(folder) = paths.iter().find(|path| path.is_dir()) {
-        bail!("{}: is a folder", folder.display());
     }
-    // The way of every later write: a temporary file beside the first image.
-    let probe = paths[0].with_file_name(format!(".{}.writable", stem.to_string_lossy()));
-    promptist::atomic::write_atomic(&probe, |_| Ok(()))
-        .with_context(|| format!("--out {}", out.display()))?;
-    std::fs::remove_file(&probe).with_context(|| probe.display().to_string())?;
-    Ok(paths)
-}
 
-fn open(args: &Args, spec: &GeneratorSpec) -> Result<Box<dyn Generator>> {
-    let settings = HttpSettings {
-        model: args.server_model.clone(),
-        workflow: args.workflow.clone(),
-        ..HttpSettings::default()
-    };
-    generators::open(spec, &settings, args.device)
+    fn advance(&self, n: u64, note: &str) {
+        self.bars.advance(n, note);
+    }
+
+    fn end(&self) {}
 }
 
 /// Prints images in their order, whichever is ready first.
@@ -361,9 +354,4 @@ fn json_line(path: &str, made: &Made) -> Result<Value> {
         line.insert("elapsed_ms".to_owned(), json!(made.elapsed.as_secs_f64() * 1e3));
     }
     Ok(line)
-}
-
-/// A setting that cannot be is a flag that cannot be.
-fn usage(error: Error) -> anyhow::Error {
-    UsageError(error.to_string()).into()
 }

@@ -16,14 +16,17 @@ impl Progress for Bars {
             Some(total) => ProgressBar::new(total),
             None => ProgressBar::new_spinner(),
         };
-        let is_bytes = unit == "B";
+        let (is_bytes, is_countless) = (unit == "B", total.is_none() && unit.is_empty());
         let count = match (total.is_some(), is_bytes) {
             (true, true) => "{bytes}/{total_bytes} {bytes_per_sec}, {eta} left",
             (true, false) => "{human_pos}/{human_len} {unit}, {per_sec:.2}, {elapsed} gone, {eta} left",
             (false, true) => "{bytes} {bytes_per_sec}",
             (false, false) => "{human_pos} {unit}, {elapsed} gone",
         };
-        let template = format!("{{prefix:.bold}} {{bar:24}} {} {{msg}}", count.replace("{unit}", unit));
+        let template = match is_countless {
+            true => "{prefix:.bold} {spinner} {elapsed}".to_owned(),
+            false => format!("{{prefix:.bold}} {{bar:24}} {} {{msg}}", count.replace("{unit}", unit)),
+        };
         if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style);
         }
@@ -49,6 +52,17 @@ impl Progress for Bars {
 }
 
 impl Bars {
+    /// Does what writes to the terminal, the bar out of its way.
+    pub fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+        match self.0.lock() {
+            Ok(bar) => match bar.as_ref() {
+                Some(bar) => bar.suspend(write),
+                None => write(),
+            },
+            Err(_) => write(),
+        }
+    }
+
     fn replace(&self, next: Option<ProgressBar>) {
         if let Ok(mut bar) = self.0.lock() {
             if let Some(bar) = bar.take() {

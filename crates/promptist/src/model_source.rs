@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::hub::{self, HubConfig, HubId};
+use crate::hub::{self, HubConfig, HubId, RepoKind};
 use crate::progress::Progress;
 use crate::weights::Weights;
 
@@ -100,7 +100,7 @@ impl ModelSource {
                 )
             }),
             Self::Folder(path) => Ok(ModelFiles::folder(path)),
-            Self::Hub(id) => match hub::snapshot(hub, id, progress) {
+            Self::Hub(id) => match hub::snapshot(hub, id, RepoKind::Model, progress) {
                 Ok(path) => Ok(ModelFiles::Folder { name: id.to_string(), path }),
                 Err(Error::Hub { url, reason }) => {
                     Err(Error::Hub { url, reason: format!("{reason} (there is no folder `{id}` either)") })

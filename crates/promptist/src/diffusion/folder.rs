@@ -39,6 +39,12 @@ const COMPONENTS: [(&str, &[&str]); 4] = [
     ("vae", &["AutoencoderKL"]),
 ];
 
+/// The components that have weights.
+pub(crate) const NETWORKS: [&str; 3] = ["text_encoder", "unet", "vae"];
+
+/// The settings of the scheduler.
+pub(crate) const SCHEDULER_CONFIG: &str = "scheduler/scheduler_config.json";
+
 /// What a component's weights may be called, in the order in which they are tried: those of full precision
 /// first, safetensors before pickles.
 const ENDINGS: [&str; 8] = [
@@ -53,7 +59,7 @@ const ENDINGS: [&str; 8] = [
 ];
 
 /// Files of a tokenizer, as [`ClipTokenizer::open`] reads them.
-const TOKENIZER_FILES: [&str; 5] =
+pub(crate) const TOKENIZER_FILES: [&str; 5] =
     ["tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"];
 
 /// A folder whose `model_index.json` is that of a Stable Diffusion model. Its other files are opened when asked
@@ -161,7 +167,7 @@ impl DiffusionFolder {
     pub fn sha256(&self) -> Result<String> {
         let mut sums = Sha256::new();
         let mut add = |name: &str, sum: String| sums.update(format!("{sum}  {name}\n"));
-        for component in ["text_encoder", "unet", "vae"] {
+        for component in NETWORKS {
             let (config, _) = self.config(component)?;
             add(&format!("{component}/config.json"), hex(&Sha256::digest(&config)));
             add(&format!("{component}/weights"), self.weights(component)?.sha256());
@@ -183,13 +189,7 @@ impl DiffusionFolder {
 
     fn weights(&self, component: &str) -> Result<Weights> {
         let folder = self.path(component);
-        // transformers calls its pickles otherwise than its safetensors.
-        let stem = |ending: &str| match component {
-            "text_encoder" if ending.contains("bin") => "pytorch_model",
-            "text_encoder" => "model",
-            _ => "diffusion_pytorch_model",
-        };
-        let names = ENDINGS.map(|ending| format!("{}{ending}", stem(ending)));
+        let names = weight_files(component);
         match names.iter().map(|name| folder.join(name)).find(|path| path.is_file()) {
             Some(path) => Weights::open_file(path),
             None => {
@@ -203,4 +203,13 @@ impl DiffusionFolder {
     }
 }
 
-const SCHEDULER_CONFIG: &str = "scheduler/scheduler_config.json";
+/// What the weights of a component may be called, the first to be tried first.
+pub(crate) fn weight_files(component: &str) -> [String; ENDINGS.len()] {
+    // transformers calls its pickles otherwise than its safetensors.
+    let stem = |ending: &str| match component {
+        "text_encoder" if ending.contains("bin") => "pytorch_model",
+        "text_encoder" => "model",
+        _ => "diffusion_pytorch_model",
+    };
+    ENDINGS.map(|ending| format!("{}{ending}", stem(ending)))
+}

@@ -80,9 +80,6 @@ impl StableDiffusion {
             max_guided_cells: MAX_GUIDED_CELLS,
         };
         model.check_fit()?;
-        if let Some(class) = model.replaced_scheduler() {
-            tracing::warn!(class, "the folder's scheduler is not one of ours: DPM-Solver++ takes its place");
-        }
         Ok(model)
     }
 
@@ -112,6 +109,15 @@ impl StableDiffusion {
             _ => &self.scheduler,
         };
         Scheduler::new(kind, config, settings.num_inference_steps)
+    }
+
+    /// How many tokens `text` has, start and end included, and how many the model reads: what is beyond is cut.
+    ///
+    /// # Errors
+    /// As [`ClipTokenizer::encode`].
+    pub fn num_tokens(&self, text: &str) -> Result<(usize, usize)> {
+        let row = self.tokenizer.encode(text)?;
+        Ok((row.num_tokens, row.ids.len()))
     }
 
     /// One image for each noise, in their order. An image depends on the prompt, its own noise and the settings,

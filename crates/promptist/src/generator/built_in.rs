@@ -1,7 +1,7 @@
 //! Our own Stable Diffusion as a [`Generator`]: one request at a time, images by seed.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use burn::tensor::{DType, Device};
 use image::RgbImage;
@@ -17,6 +17,8 @@ use crate::progress::{NoProgress, Progress};
 pub struct BuiltIn {
     model: Mutex<StableDiffusion>,
     identity: GeneratorIdentity,
+    /// That another sampler than the folder's is used is said once.
+    replacement_told: Once,
 }
 
 impl BuiltIn {
@@ -35,7 +37,16 @@ impl BuiltIn {
                 model: format!("{weights} {dtype}"),
                 takes_seeds: true,
             },
+            replacement_told: Once::new(),
         })
+    }
+
+    /// How many tokens `text` has, and how many the model reads: what is beyond is cut.
+    ///
+    /// # Errors
+    /// As [`StableDiffusion::num_tokens`].
+    pub fn num_tokens(&self, text: &str) -> Result<(usize, usize)> {
+        self.model().num_tokens(text)
     }
 
     /// [`generate`](Generator::generate), saying how far it is.
@@ -48,11 +59,38 @@ impl BuiltIn {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<Vec<RgbImage>> {
-        // A request that panicked left nothing half done in a model that holds no state.
-        let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
         let noise = Noise::Seeds(request.seeds.to_vec());
         let drawing = Drawing { prompt: request.prompt, noise: &noise, settings: request.settings };
+        self.draw(drawing, progress, cancel)
+    }
+
+    /// One image for each noise, be it drawn from seeds or given.
+    ///
+    /// # Errors
+    /// As [`StableDiffusion::generate`].
+    pub fn draw(
+        &self,
+        drawing: Drawing<'_>,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Vec<RgbImage>> {
+        let model = self.model();
+        if drawing.settings.scheduler.is_none()
+            && let Some(class) = model.replaced_scheduler()
+        {
+            self.replacement_told.call_once(|| {
+                tracing::warn!(
+                    "{}: its {class} is not one of our samplers: DPM-Solver++ takes its place",
+                    self.identity.name,
+                );
+            });
+        }
         model.generate(drawing, progress, cancel)
+    }
+
+    fn model(&self) -> MutexGuard<'_, StableDiffusion> {
+        // A request that panicked left nothing half done in a model that holds no state.
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,6 +6,7 @@
 //!   refs/main                         the commit that `main` was last seen at
 //!   blobs/<etag>                      the bytes: SHA-256 of large files, git hash of small ones
 //!   snapshots/<commit>/config.json    links to ../../blobs/<etag>
+//!   snapshots/<commit>/unet/...       links to ../../../blobs/<etag>
 //! .locks/models--owner--name/<etag>.lock
 //! ```
 //!
@@ -14,7 +15,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{HubId, is_complete};
+use super::{HubId, RepoKind};
 use crate::error::{Error, Result};
 
 /// A model in the cache.
@@ -47,15 +48,19 @@ pub(super) fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The snapshot of `id` in the cache, if it is complete.
-pub(super) fn complete_snapshot(cache: &Path, id: &HubId) -> Option<PathBuf> {
+/// The snapshot of `id` in the cache, if it is complete, and of that kind if one is given.
+pub(super) fn complete_snapshot(cache: &Path, id: &HubId, kind: Option<RepoKind>) -> Option<PathBuf> {
     let repo = repo_folder(cache, id);
     let commit = match is_commit(id.revision()) {
         true => id.revision().to_owned(),
         false => read_ref(&repo.join("refs").join(id.revision()))?,
     };
     let folder = snapshot_folder(&repo, &commit);
-    is_complete(&folder).then_some(folder)
+    kind.map_or_else(|| is_complete(&folder), |kind| kind.is_complete(&folder)).then_some(folder)
+}
+
+fn is_complete(folder: &Path) -> bool {
+    [RepoKind::Model, RepoKind::Pipeline].iter().any(|kind| kind.is_complete(folder))
 }
 
 /// Everything in the cache that is a complete model, sorted by name and commit.
@@ -134,7 +139,8 @@ fn files_size(folder: &Path) -> Result<u64> {
     let mut bytes = 0;
     for path in entries(folder)? {
         // Through the links, so of what they lead to.
-        bytes += fs::metadata(&path).map_err(Error::io(&path))?.len();
+        let metadata = fs::metadata(&path).map_err(Error::io(&path))?;
+        bytes += if metadata.is_dir() { files_size(&path)? } else { metadata.len() };
     }
     Ok(bytes)
 }

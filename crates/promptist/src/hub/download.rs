@@ -20,26 +20,13 @@ use sha1::{Digest, Sha1};
 use ureq::http::{HeaderMap, Response, StatusCode, Uri, header};
 use ureq::{Agent, Body, Proxy};
 
-use super::{HubConfig, HubId, cache};
+use super::{HubConfig, HubId, RepoKind, cache};
 use crate::atomic::{sync_folder, write_atomic};
 use crate::checksums::sha256_of;
+use crate::diffusion::folder::{DiffusionFolder, MODEL_INDEX};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::weights::{WEIGHT_FILES, hex, shard_names};
-
-/// Files beside the weights that a model folder may have. `config.json` it must have.
-const SIDE_FILES: [&str; 10] = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "preprocessor_config.json",
-    "processor_config.json",
-];
+use crate::weights::{hex, is_shard_index, shard_names};
 
 /// How often in a row a connection may break without a byte gained before we give up.
 const MAX_BROKEN: u32 = 5;
@@ -51,28 +38,59 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the other side may say nothing.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Fetches what the cache lacks of `id` at its newest commit. Returns the snapshot's folder.
-pub(super) fn fetch(config: &HubConfig, id: &HubId, progress: &dyn Progress) -> Result<PathBuf> {
+/// Fetches what the cache lacks of `id` at its newest commit; if no kind is given, of the kind that it is. Returns
+/// the snapshot's folder.
+pub(super) fn fetch(
+    config: &HubConfig,
+    id: &HubId,
+    kind: Option<RepoKind>,
+    progress: &dyn Progress,
+) -> Result<PathBuf> {
     let client = Client::new(config)?;
     let listing = client.listing(id)?;
+    let refuse = |reason: String| Err(hub_error(&super::model_url(config, id), reason));
+    let kind = kind.unwrap_or(match listing.has(MODEL_INDEX) {
+        true => RepoKind::Pipeline,
+        false => RepoKind::Model,
+    });
     let repo = cache::repo_folder(&config.cache, id);
     let folder = cache::snapshot_folder(&repo, &listing.sha);
 
     let download = |file: &str| client.download(id, &listing.sha, &repo, file, progress);
-    for file in SIDE_FILES.into_iter().filter(|file| listing.has(file)) {
-        download(file)?;
+    // Every file is found before any is fetched: there may be gigabytes of them.
+    let side_files = kind.side_files();
+    if let Some(missing) = side_files.iter().find(|file| file.is_needed && !listing.has(&file.name)) {
+        return refuse(format!("the repository has no {}, {}", missing.name, needed_by(kind)));
     }
-    let Some(weights) = WEIGHT_FILES.into_iter().find(|file| listing.has(file)) else {
-        let reason = format!(
-            "the repository has no weights that we read: expected one of {}",
-            WEIGHT_FILES.join(", ")
-        );
-        return Err(Error::Hub { url: super::model_url(config, id), reason });
-    };
-    download(weights)?;
-    if weights.ends_with(".index.json") {
-        for shard in shard_names(&folder.join(weights))? {
-            download(&shard)?;
+    let mut weights = Vec::new();
+    for network in kind.networks() {
+        let in_repo = |name: &String| format!("{}{name}", network.folder);
+        match network.names.iter().map(in_repo).find(|name| listing.has(name)) {
+            Some(found) => weights.push((network.folder, found)),
+            None => {
+                let names: Vec<String> = network.names.iter().map(in_repo).collect();
+                return refuse(format!(
+                    "the repository has no weights that we read: expected one of {}",
+                    names.join(", ")
+                ));
+            }
+        }
+    }
+
+    for file in side_files.iter().filter(|file| listing.has(&file.name)) {
+        download(&file.name)?;
+    }
+    if kind == RepoKind::Pipeline {
+        // Whether it is one that we read, before its weights are fetched.
+        DiffusionFolder::open(&folder)?;
+    }
+    for (network, weights) in &weights {
+        download(weights)?;
+        let index = folder.join(weights);
+        if is_shard_index(&index) {
+            for shard in shard_names(&index)? {
+                download(&format!("{network}{shard}"))?;
+            }
         }
     }
 
@@ -178,7 +196,7 @@ impl<'a> Client<'a> {
         if !blob.is_file() {
             self.fill(&url, file, &metadata, &blob, progress)?;
         }
-        link(&blob, &pointer)
+        link(&blob, &pointer, file)
     }
 
     /// Fetches the blob's bytes, continuing what is there of them, and checks them.
@@ -376,6 +394,14 @@ enum Progressed {
     Broken { gained: bool, reason: String },
 }
 
+/// Why a file must be there.
+fn needed_by(kind: RepoKind) -> &'static str {
+    match kind {
+        RepoKind::Model => "which every model has",
+        RepoKind::Pipeline => "which every pipeline of diffusers has",
+    }
+}
+
 fn hub_error(url: &str, reason: impl ToString) -> Error {
     Error::Hub { url: url.to_owned(), reason: reason.to_string() }
 }
@@ -489,16 +515,18 @@ fn lock(repo: &Path, etag: &str) -> Result<Option<File>> {
     }
 }
 
-/// Makes `pointer` lead to `blob` by a relative link, as huggingface_hub does; by a copy where the
-/// system has no links for us.
-fn link(blob: &Path, pointer: &Path) -> Result<()> {
+/// Makes `pointer`, which is `file` in a snapshot, lead to `blob` by a relative link, as huggingface_hub does; by a
+/// copy where the system has no links for us.
+fn link(blob: &Path, pointer: &Path, file: &str) -> Result<()> {
     create_parent(pointer)?;
     // A link that leads nowhere, left by someone who deleted blobs by hand.
     if pointer.symlink_metadata().is_ok() {
         fs::remove_file(pointer).map_err(Error::io(pointer))?;
     }
+    // Out of the folders that `file` lies in, the commit's and that of all commits.
+    let up = "../".repeat(file.matches('/').count() + 2);
     let name = blob.file_name().unwrap_or_default();
-    let linked = symlink(&Path::new("../../blobs").join(name), pointer);
+    let linked = symlink(&Path::new(&up).join("blobs").join(name), pointer);
     linked.or_else(|_| fs::copy(blob, pointer).map(drop)).map_err(Error::io(pointer))
 }
 

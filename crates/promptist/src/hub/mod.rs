@@ -3,8 +3,10 @@
 //!
 //! | step | function |
 //! |---|---|
-//! | what `--model owner/name` means | [`snapshot`]: the cache if it holds the model, else [`pull`] |
+//! | what `--model owner/name` means | [`snapshot`]: the cache if it holds the model, else fetched |
+//! | what `--generator owner/name` means | [`snapshot`] of a [`RepoKind::Pipeline`] |
 //! | ask the Hub what is newest, fetch what is missing | [`pull`], in `download.rs` (feature `hub`) |
+//! | which files of a repository are wanted | `contents.rs` |
 //! | where things lie on the disk | `cache.rs`, the layout of `huggingface_hub` |
 //!
 //! Nothing here reads environment variables: [`HubConfig`] says everything, and the command line
@@ -19,18 +21,20 @@
 //! reqwest and hf-xet. The protocol is four requests; it is written out in `download.rs`.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
 mod cache;
+mod contents;
 #[cfg(feature = "hub")]
 mod download;
 #[cfg(all(test, feature = "hub"))]
 mod tests;
 
 pub use cache::{CachedModel, cached_models};
+pub use contents::RepoKind;
 
 /// The Hub itself, where `HF_ENDPOINT` names no mirror.
 pub const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
@@ -127,27 +131,38 @@ fn is_name(part: &str) -> bool {
         && !part.contains("..")
 }
 
-/// The folder with the files of a model: the one in the cache if it is complete, without asking
+/// The folder with the files of a repository of that kind: the one in the cache if it is complete, without asking
 /// anyone, else freshly fetched.
 ///
 /// # Errors
-/// [`Error::Hub`] if it is not in the cache and offline, or the Hub cannot be reached, refuses, or
-/// sends something else than it announced; [`Error::Io`] if the cache cannot be written.
-pub fn snapshot(config: &HubConfig, id: &HubId, progress: &dyn Progress) -> Result<PathBuf> {
-    match cache::complete_snapshot(&config.cache, id) {
+/// [`Error::Hub`] if it is not in the cache and offline, or the Hub cannot be reached, refuses, has none of that
+/// kind under this name, or sends something else than it announced; [`Error::File`] if a pipeline is not of Stable
+/// Diffusion; [`Error::Io`] if the cache cannot be written.
+pub fn snapshot(config: &HubConfig, id: &HubId, kind: RepoKind, progress: &dyn Progress) -> Result<PathBuf> {
+    match cache::complete_snapshot(&config.cache, id, Some(kind)) {
         Some(folder) => Ok(folder),
-        None => pull(config, id, progress),
+        None => newest(config, id, Some(kind), progress),
     }
 }
 
-/// The folder with the files of a model at the newest commit of its revision, of which those that
+/// The folder with the files of a repository of any kind at the newest commit of its revision, of which those that
 /// the cache lacks are fetched. Offline, it is the one in the cache.
 ///
 /// # Errors
 /// As [`snapshot`].
 pub fn pull(config: &HubConfig, id: &HubId, progress: &dyn Progress) -> Result<PathBuf> {
+    newest(config, id, None, progress)
+}
+
+/// As [`pull`], and of that kind if one is given.
+fn newest(
+    config: &HubConfig,
+    id: &HubId,
+    kind: Option<RepoKind>,
+    progress: &dyn Progress,
+) -> Result<PathBuf> {
     if config.offline {
-        return cache::complete_snapshot(&config.cache, id).ok_or_else(|| Error::Hub {
+        return cache::complete_snapshot(&config.cache, id, kind).ok_or_else(|| Error::Hub {
             url: model_url(config, id),
             reason: format!(
                 "offline (HF_HUB_OFFLINE), and {} does not hold this model",
@@ -155,16 +170,21 @@ pub fn pull(config: &HubConfig, id: &HubId, progress: &dyn Progress) -> Result<P
             ),
         });
     }
-    fetch(config, id, progress)
+    fetch(config, id, kind, progress)
 }
 
 #[cfg(feature = "hub")]
-fn fetch(config: &HubConfig, id: &HubId, progress: &dyn Progress) -> Result<PathBuf> {
-    download::fetch(config, id, progress)
+fn fetch(config: &HubConfig, id: &HubId, kind: Option<RepoKind>, progress: &dyn Progress) -> Result<PathBuf> {
+    download::fetch(config, id, kind, progress)
 }
 
 #[cfg(not(feature = "hub"))]
-fn fetch(config: &HubConfig, id: &HubId, _progress: &dyn Progress) -> Result<PathBuf> {
+fn fetch(
+    config: &HubConfig,
+    id: &HubId,
+    _kind: Option<RepoKind>,
+    _progress: &dyn Progress,
+) -> Result<PathBuf> {
     let reason = "this program was built without the feature `hub`, and the cache lacks the model".to_owned();
     Err(Error::Hub { url: model_url(config, id), reason })
 }
@@ -172,17 +192,4 @@ fn fetch(config: &HubConfig, id: &HubId, _progress: &dyn Progress) -> Result<Pat
 /// The model's page.
 fn model_url(config: &HubConfig, id: &HubId) -> String {
     format!("{}/{}", config.endpoint.trim_end_matches('/'), id.repo())
-}
-
-/// Whether `folder` holds a model that can be used: its config, and weights with all their shards.
-fn is_complete(folder: &Path) -> bool {
-    let weights =
-        crate::weights::WEIGHT_FILES.iter().map(|name| folder.join(name)).find(|path| path.is_file());
-    let Some(weights) = weights else { return false };
-    let shards = match weights.to_string_lossy().ends_with(".index.json") {
-        true => crate::weights::shard_names(&weights),
-        false => Ok(Default::default()),
-    };
-    folder.join("config.json").is_file()
-        && shards.is_ok_and(|names| names.iter().all(|name| folder.join(name).is_file()))
 }

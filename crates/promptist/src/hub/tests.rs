@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -90,6 +91,10 @@ impl Server {
 
     fn pull(&self) -> Result<PathBuf> {
         pull(&self.config(), &HubId::parse(REPO).unwrap(), &NoProgress)
+    }
+
+    fn snapshot(&self, kind: RepoKind) -> Result<PathBuf> {
+        snapshot(&self.config(), &HubId::parse(REPO).unwrap(), kind, &NoProgress)
     }
 
     #[track_caller]
@@ -260,7 +265,7 @@ fn a_second_run_fetches_nothing() {
     server.requests();
     // `snapshot` asks nobody; `pull` asks for the commit, and sees that it has everything.
     let id = HubId::parse(REPO).unwrap();
-    assert_eq!(snapshot(&server.config(), &id, &NoProgress).unwrap(), first);
+    assert_eq!(snapshot(&server.config(), &id, RepoKind::Model, &NoProgress).unwrap(), first);
     assert!(server.requests().is_empty());
     assert_eq!(server.pull().unwrap(), first);
     let paths: Vec<_> = server.requests().into_iter().map(|request| request.path).collect();
@@ -268,7 +273,7 @@ fn a_second_run_fetches_nothing() {
     let offline = HubConfig { offline: true, ..server.config() };
     assert_eq!(pull(&offline, &id, &NoProgress).unwrap(), first);
     let commit = HubId::parse(&format!("{REPO}@{COMMIT}")).unwrap();
-    assert_eq!(snapshot(&offline, &commit, &NoProgress).unwrap(), first);
+    assert_eq!(snapshot(&offline, &commit, RepoKind::Model, &NoProgress).unwrap(), first);
     assert!(server.requests().is_empty());
 }
 
@@ -365,13 +370,17 @@ fn an_unreachable_hub_is_an_error_with_its_address() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let cache = tempfile::tempdir().unwrap();
     let config = HubConfig { endpoint: format!("http://{address}"), ..HubConfig::new(cache.path()) };
-    let error = snapshot(&config, &HubId::parse(REPO).unwrap(), &NoProgress).unwrap_err().to_string();
+    let error = snapshot(&config, &HubId::parse(REPO).unwrap(), RepoKind::Model, &NoProgress)
+        .unwrap_err()
+        .to_string();
     assert!(
         error.starts_with(&format!("http://{address}/api/models/{REPO}/revision/main: could not be reached")),
         "{error}"
     );
     let config = HubConfig { endpoint: "huggingface.co".to_owned(), ..config };
-    let error = snapshot(&config, &HubId::parse(REPO).unwrap(), &NoProgress).unwrap_err().to_string();
+    let error = snapshot(&config, &HubId::parse(REPO).unwrap(), RepoKind::Model, &NoProgress)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("HF_ENDPOINT must start with"), "{error}");
 }
 
@@ -379,7 +388,9 @@ fn an_unreachable_hub_is_an_error_with_its_address() {
 fn offline_means_the_cache_or_an_error() {
     let server = Server::with_model(Behaviour::default());
     let config = HubConfig { offline: true, ..server.config() };
-    let error = snapshot(&config, &HubId::parse(REPO).unwrap(), &NoProgress).unwrap_err().to_string();
+    let error = snapshot(&config, &HubId::parse(REPO).unwrap(), RepoKind::Model, &NoProgress)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("offline (HF_HUB_OFFLINE)"), "{error}");
     assert!(server.requests().is_empty());
 }
@@ -430,6 +441,170 @@ fn only_the_weights_that_are_read_are_fetched() {
     }
     let files = BTreeMap::from([("config.json".to_owned(), b"{}".to_vec())]);
     Server::new(Behaviour { files, ..Behaviour::default() }).check_refused("no weights that we read");
+}
+
+/// A pipeline of Stable Diffusion, as far as fetching looks at it.
+fn pipeline(more: &[&str]) -> BTreeMap<String, Vec<u8>> {
+    let index = r#"{"_class_name": "StableDiffusionPipeline",
+        "text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]}"#;
+    let shards = r#"{"weight_map": {"a": "diffusion_pytorch_model-1.safetensors"}}"#;
+    let files = [
+        "README.md",
+        "v1-5-pruned.safetensors",
+        "feature_extractor/preprocessor_config.json",
+        "safety_checker/model.safetensors",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "tokenizer/merges.txt",
+        "tokenizer/vocab.json",
+        "unet/config.json",
+        "vae/config.json",
+    ];
+    let content = |name: &str| match name {
+        _ if name.contains(".index.") => shards.into(),
+        _ => name.into(),
+    };
+    let files = files.iter().chain(more).map(|&name| (name.to_owned(), content(name)));
+    files.chain([("model_index.json".to_owned(), index.into())]).collect()
+}
+
+/// The names of the files in `folder` and in the folders in it, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(at) = open.pop() {
+        for entry in fs::read_dir(at).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => open.push(path),
+                false => names.push(path.strip_prefix(folder).unwrap().to_str().unwrap().replace('\\', "/")),
+            }
+        }
+    }
+    names.sort();
+    names
+}
+
+const FULL_WEIGHTS: [&str; 3] = [
+    "text_encoder/model.safetensors",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/diffusion_pytorch_model.safetensors",
+];
+
+#[test]
+fn a_pipeline_lands_with_one_form_of_each_networks_weights() {
+    let beside = [
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "tokenizer/merges.txt",
+        "tokenizer/vocab.json",
+        "unet/config.json",
+        "vae/config.json",
+    ];
+    let fp16 = FULL_WEIGHTS.map(|name| name.replace(".safetensors", ".fp16.safetensors"));
+    let fp16: Vec<&str> = fp16.iter().map(String::as_str).collect();
+    let bins = [
+        "text_encoder/pytorch_model.bin",
+        "unet/diffusion_pytorch_model.bin",
+        "unet/diffusion_pytorch_model.fp16.bin",
+        "vae/diffusion_pytorch_model.bin",
+    ];
+    let sharded = [
+        FULL_WEIGHTS[0],
+        "unet/diffusion_pytorch_model-1.safetensors",
+        "unet/diffusion_pytorch_model-2.safetensors",
+        "unet/diffusion_pytorch_model.safetensors.index.json",
+        FULL_WEIGHTS[2],
+    ];
+    for (present, expected) in [
+        ([&FULL_WEIGHTS, &fp16[..], &bins].concat(), FULL_WEIGHTS.to_vec()),
+        ([&fp16[..], &bins].concat(), fp16.clone()),
+        (bins.to_vec(), vec![bins[0], bins[1], bins[3]]),
+        (sharded.to_vec(), vec![sharded[0], sharded[1], sharded[3], sharded[4]]),
+    ] {
+        let server = Server::new(Behaviour { files: pipeline(&present), ..Behaviour::default() });
+        let folder = server.snapshot(RepoKind::Pipeline).unwrap();
+        let mut expected = [beside.to_vec(), expected].concat();
+        expected.sort();
+        assert_eq!(names(&folder), expected);
+        // `pull` sees by itself what it is, and that nothing is missing.
+        server.requests();
+        assert_eq!(server.pull().unwrap(), folder);
+        assert_eq!(server.requests().len(), 1);
+    }
+}
+
+#[test]
+fn a_pipeline_lies_as_huggingface_hub_would_lay_it() {
+    let large = vec![FULL_WEIGHTS[1]];
+    let server = Server::new(Behaviour {
+        files: pipeline(&FULL_WEIGHTS),
+        breaks: [10].into(),
+        large,
+        ..Behaviour::default()
+    });
+    let folder = server.snapshot(RepoKind::Pipeline).unwrap();
+    let unet = folder.join(FULL_WEIGHTS[1]);
+    assert_eq!(fs::read_to_string(&unet).unwrap(), FULL_WEIGHTS[1]);
+    #[cfg(unix)]
+    {
+        let sum = hex(&Sha256::digest(FULL_WEIGHTS[1]));
+        assert_eq!(fs::read_link(&unet).unwrap(), Path::new("../../../blobs").join(sum));
+    }
+    let requests = server.requests();
+    let ranges: Vec<_> = requests.iter().filter(|r| r.to_storage).map(|r| &r.headers["range"]).collect();
+    assert_eq!(ranges, ["bytes=0-", "bytes=10-"]);
+
+    // Whoever asks for a pipeline again asks nobody, not even offline.
+    let offline = HubConfig { offline: true, ..server.config() };
+    let id = HubId::parse(REPO).unwrap();
+    assert_eq!(snapshot(&offline, &id, RepoKind::Pipeline, &NoProgress).unwrap(), folder);
+    assert_eq!(pull(&offline, &id, &NoProgress).unwrap(), folder);
+    let error = snapshot(&offline, &id, RepoKind::Model, &NoProgress).unwrap_err().to_string();
+    assert!(error.contains("offline (HF_HUB_OFFLINE)"), "{error}");
+    let models = cached_models(server.cache.path()).unwrap();
+    let bytes: usize = names(&folder).iter().map(|name| fs::read(folder.join(name)).unwrap().len()).sum();
+    assert_eq!((models.len(), models[0].bytes), (1, bytes as u64));
+
+    // Without one of its files it is not complete, and is completed.
+    fs::remove_file(&unet).unwrap();
+    assert!(snapshot(&offline, &id, RepoKind::Pipeline, &NoProgress).is_err());
+    assert_eq!(server.snapshot(RepoKind::Pipeline).unwrap(), folder);
+    assert!(unet.is_file());
+}
+
+#[test]
+fn what_is_no_pipeline_of_ours_is_refused_before_its_weights_are_fetched() {
+    #[track_caller]
+    fn check(files: BTreeMap<String, Vec<u8>>, kind: RepoKind, expected: &str) {
+        let server = Server::new(Behaviour { files, ..Behaviour::default() });
+        let error = server.snapshot(kind).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        let is_weights = |request: &Request| request.path.contains("model.safetensors");
+        assert!(!server.requests().iter().any(is_weights));
+        assert!(cached_models(server.cache.path()).unwrap().is_empty());
+    }
+    let without = |name: &str| {
+        let mut files = pipeline(&FULL_WEIGHTS);
+        files.remove(name).unwrap();
+        files
+    };
+    check(without("unet/config.json"), RepoKind::Pipeline, "no unet/config.json, which every pipeline");
+    check(
+        without(FULL_WEIGHTS[2]),
+        RepoKind::Pipeline,
+        "no weights that we read: expected one of vae/diffusion_pytorch_model.safetensors, ",
+    );
+    let mut other = pipeline(&FULL_WEIGHTS);
+    let index = r#"{"_class_name": "StableDiffusionXLPipeline"}"#;
+    other.insert("model_index.json".to_owned(), index.into());
+    check(other, RepoKind::Pipeline, "expected a StableDiffusionPipeline, found `StableDiffusionXLPipeline`");
+    // One is not taken for the other.
+    check(pipeline(&FULL_WEIGHTS), RepoKind::Model, "no config.json, which every model has");
+    let model = ["config.json", "model.safetensors"].map(|name| (name.to_owned(), b"{}".to_vec()));
+    check(model.into(), RepoKind::Pipeline, "no model_index.json, which every pipeline of diffusers has");
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub mod write;
 mod zip;
 
 pub use ::safetensors::Dtype;
-pub(crate) use shards::shard_names;
+pub(crate) use shards::{is_shard_index, shard_names};
 pub use write::{TensorInfo, f32_to_bytes, write_safetensors};
 
 /// The files that a model folder may hold its weights in, in the order in which they are tried.
@@ -81,8 +81,7 @@ impl Weights {
     /// As [`open`](Self::open).
     pub fn open_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.contains(".index.") && name.ends_with(".json") {
+        if is_shard_index(path) {
             return shards::open(path);
         }
         Self::from_source(Source::map(path)?)

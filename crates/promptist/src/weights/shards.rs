@@ -55,6 +55,13 @@ pub(super) fn open(path: &Path) -> Result<Weights> {
     Ok(Weights { path: path.to_owned(), files, tensors })
 }
 
+/// Whether a file of weights, by its name, is an index of shards: `*.index.json`, with a variant
+/// `*.index.fp16.json`.
+pub(crate) fn is_shard_index(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.contains(".index.") && name.ends_with(".json")
+}
+
 /// The names of the shards that the index at `path` speaks of, sorted, each once.
 ///
 /// # Errors
