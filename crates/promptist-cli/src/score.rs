@@ -210,7 +210,7 @@ impl<'a> RowWriter<'a> {
             let line = match row {
                 Err((value, reason)) => {
                     let user_input = &value["user_input"];
-                    self.line(&json!({"user_input": user_input, "error": reason}), || String::new())
+                    self.line(&json!({"user_input": user_input, "error": reason}), String::new)
                 }
                 Ok(pair) => {
                     let Some(outcome) = self.waiting.remove(&self.next) else { return Ok(()) };
