@@ -19,7 +19,7 @@ impl Progress for Bars {
         let (is_bytes, is_countless) = (unit == "B", total.is_none() && unit.is_empty());
         let count = match (total.is_some(), is_bytes) {
             (true, true) => "{bytes}/{total_bytes} {bytes_per_sec}, {eta} left",
-            (true, false) => "{human_pos}/{human_len} {unit}, {per_sec:.2}, {elapsed} gone, {eta} left",
+            (true, false) => "{human_pos}/{human_len} {unit}, {per_sec}, {elapsed} gone, {eta} left",
             (false, true) => "{bytes} {bytes_per_sec}",
             (false, false) => "{human_pos} {unit}, {elapsed} gone",
         };
