@@ -16,6 +16,7 @@ pub mod generator;
 pub mod gpt2;
 mod html;
 pub mod hub;
+mod huge_pages;
 pub mod mini;
 pub mod model_folder;
 pub mod model_source;

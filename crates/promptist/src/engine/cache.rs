@@ -5,7 +5,7 @@
 //! of indices, never keys or values. A slot that no row has any more is given to the next token.
 
 use super::attention::{Bf16, Element};
-use super::kernels::aligned::ask_for_huge_pages;
+use crate::huge_pages::ask_for_huge_pages;
 
 /// The cache of some rows. Rows come and go at any step, each as long as it is.
 pub struct KvCache {

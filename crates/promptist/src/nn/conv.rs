@@ -3,14 +3,15 @@
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, TensorCreationOptions, module};
 
-use super::{ParameterMap, Parameters};
+use super::weight::Weight;
+use super::{ParameterMap, Parameters, cpu};
 use crate::error::Result;
 
 /// A convolution with a square kernel and a bias, as `torch.nn.Conv2d`.
 #[derive(Debug, Clone)]
 pub struct Conv2d {
     /// `[out, in, kernel, kernel]`.
-    weight: Tensor<4>,
+    weight: Weight<4, Vec<f32>>,
     /// `[out]`.
     bias: Tensor<1>,
     stride: usize,
@@ -22,7 +23,7 @@ impl Conv2d {
     /// Zeros, to be filled through [`Parameters`]; stride 1, and as much padding as keeps the size.
     pub fn zeros(c_in: usize, c_out: usize, kernel: usize, options: &TensorCreationOptions) -> Self {
         Self {
-            weight: Tensor::zeros([c_out, c_in, kernel, kernel], options.clone()),
+            weight: Weight::zeros([c_out, c_in, kernel, kernel], options),
             bias: Tensor::zeros([c_out], options.clone()),
             stride: 1,
             padding: kernel / 2,
@@ -40,16 +41,31 @@ impl Conv2d {
     }
 
     /// `[B, in, H, W]` to `[B, out, H', W']` with `H' = (H + 2·padding − kernel) / stride + 1`.
+    ///
+    /// # Panics
+    /// If `x` has another number of channels than the weight.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1; 2], 1);
-        module::conv2d(x, self.weight.clone(), Some(self.bias.clone()), options)
+        let (weight, [c_out, weight_c_in, kernel, _]) = match &self.weight {
+            Weight::Host { values, shape } if cpu::holds(&x) => (values, *shape),
+            weight => {
+                let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1; 2], 1);
+                return module::conv2d(x, weight.to_tensor(), Some(self.bias.clone()), options);
+            }
+        };
+        let [batch, c_in, h, w] = x.dims();
+        assert_eq!(c_in, weight_c_in, "the input's channels");
+        let (stride, padding) = (self.stride, self.padding);
+        let shape = cpu::conv::Shape { batch, c_in, c_out, size: [h, w], kernel, stride, padding };
+        let [height, width] = shape.output_size();
+        let values = cpu::conv::conv2d(&cpu::take(x), weight, &cpu::take(self.bias.clone()), shape);
+        cpu::give(values, [batch, c_out, height, width])
     }
 }
 
 impl Parameters for Conv2d {
     fn map_parameters(self, prefix: &str, map: &mut impl ParameterMap) -> Result<Self> {
         Ok(Self {
-            weight: map.map(&format!("{prefix}.weight"), self.weight)?,
+            weight: self.weight.map(&format!("{prefix}.weight"), map)?,
             bias: map.map(&format!("{prefix}.bias"), self.bias)?,
             ..self
         })

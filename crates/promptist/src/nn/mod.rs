@@ -8,6 +8,7 @@ mod cpu;
 mod linear;
 mod norm;
 mod parameters;
+mod weight;
 
 pub use activation::{Activation, geglu};
 pub use attention::{Mask, attention};

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use crate::huge_pages::ask_for_huge_pages;
+
 /// Words in a cache line, which is also an AVX-512 register.
 pub(in crate::engine) const LINE: usize = 16;
 
@@ -56,23 +58,6 @@ impl AlignedWords {
         assert!(range.start <= range.end && range.end <= self.len, "words {range:?} of {}", self.len);
         // SAFETY: in bounds and initialised; exclusive by this function's contract.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
-    }
-}
-
-/// Asks for huge pages for what is large enough, before it is first touched. Nothing depends on the answer.
-#[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
-pub(in crate::engine) fn ask_for_huge_pages<T>(storage: &mut [T]) {
-    #[cfg(all(target_os = "linux", not(miri)))]
-    {
-        const PAGE: usize = 4096;
-        const HUGE_PAGE: usize = 2 << 20;
-        let start = storage.as_mut_ptr().cast::<u8>();
-        let offset = start.align_offset(PAGE);
-        let bytes = size_of_val(storage).saturating_sub(offset) / PAGE * PAGE;
-        if bytes >= 2 * HUGE_PAGE {
-            // SAFETY: whole pages within the vector; the advice changes nothing that a program can see.
-            unsafe { libc::madvise(start.add(offset).cast(), bytes, libc::MADV_HUGEPAGE) };
-        }
     }
 }
 

@@ -6,7 +6,8 @@
 
 use rayon::prelude::*;
 
-use super::matmul::{Into, Matrix, matmul};
+use super::matmul::{Matrix, Onto, matmul};
+use super::zeros;
 use crate::nn::Mask;
 use crate::simd::math::{LANES, exp, max, sum_lanes};
 use crate::simd::{Isa, for_each_isa};
@@ -41,7 +42,7 @@ pub struct Shape {
 pub fn attention(query: &[f32], key: &[f32], value: &[f32], shape: Shape) -> Vec<f32> {
     let Shape { batch, queries, keys, width, .. } = shape;
     let isa = Isa::detect();
-    let mut output = vec![0.0; batch * queries * width];
+    let mut output = zeros(batch * queries * width);
     if output.is_empty() || keys == 0 {
         return output;
     }
@@ -110,7 +111,7 @@ impl Scratch {
             let place = start * width + at;
             let tile = Matrix::rows(&key[place..], columns, dim, width);
             let scores = &mut self.scores[..count * columns];
-            matmul(scores, columns, query, tile.transposed(), Into::Overwrite);
+            matmul(scores, columns, query, tile.transposed(), Onto::Nothing);
             if shape.mask == Mask::Causal {
                 for (row, scores) in scores.chunks_exact_mut(columns).enumerate() {
                     let seen = (first + row + 1).saturating_sub(start).min(columns);
@@ -124,7 +125,7 @@ impl Scratch {
             }
             let weights = Matrix::rows(scores, count, columns, columns);
             let values = Matrix::rows(&value[place..], columns, dim, width);
-            let into = if start > 0 { Into::Add } else { Into::Overwrite };
+            let into = if start > 0 { Onto::Output } else { Onto::Nothing };
             matmul(output, width, weights, values, into);
         }
         scale_rows(&mut output[at..], width, dim, self.rows.iter().map(|row| 1.0 / row.sum));

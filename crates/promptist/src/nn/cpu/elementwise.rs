@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::zeros;
 use crate::nn::Activation;
 use crate::simd::math::{gelu, swish};
 use crate::simd::{Isa, for_each_isa};
@@ -18,7 +19,7 @@ pub fn activate(activation: Activation, values: &mut [f32]) {
 /// `left · gelu(right)` of rows that hold both halves: `[rows, 2 · width]` to `[rows, width]`.
 pub fn geglu(rows: &[f32], width: usize) -> Vec<f32> {
     let isa = Isa::detect();
-    let mut output = vec![0.0; rows.len() / 2];
+    let mut output = zeros(rows.len() / 2);
     output
         .par_chunks_mut(width)
         .zip(rows.par_chunks(2 * width))

@@ -2,11 +2,15 @@
 //! operation. All of it is f32, without gradients: anything else is left to the tensor library.
 
 pub mod attention;
+pub mod conv;
 pub mod elementwise;
 pub mod group_norm;
-mod matmul;
+pub mod kernel;
+pub mod matmul;
 
 use burn::tensor::{DType, Tensor, TensorData};
+
+use crate::huge_pages::ask_for_huge_pages;
 
 /// Whether a tensor's values are f32 in this process's memory and no gradient is asked of them.
 pub fn holds<const D: usize>(tensor: &Tensor<D>) -> bool {
@@ -35,4 +39,11 @@ pub fn give<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
     #[cfg(not(feature = "flex"))]
     let device = burn::tensor::Device::default();
     Tensor::from_data(TensorData::new(values, shape), &device)
+}
+
+/// Zeros for an output, in large pages if it is large: each is touched by whichever thread fills it.
+pub fn zeros(len: usize) -> Vec<f32> {
+    let mut values = vec![0.0; len];
+    ask_for_huge_pages(&mut values);
+    values
 }
