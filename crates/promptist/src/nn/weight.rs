@@ -12,7 +12,7 @@ use crate::error::Result;
 /// each product would cost more than many products do.
 #[derive(Debug, Clone)]
 pub(super) enum Weight<const D: usize, V> {
-    Tensor(Tensor<D>),
+    Tensor(Box<Tensor<D>>),
     Host { values: Arc<V>, shape: [usize; D] },
 }
 
@@ -50,13 +50,13 @@ impl HostForm for Packed {
 impl<const D: usize, V: HostForm> Weight<D, V> {
     /// Zeros, which take no memory before they are filled.
     pub fn zeros(shape: [usize; D], options: &TensorCreationOptions) -> Self {
-        Self::Tensor(Tensor::zeros(shape, options.clone()))
+        Self::Tensor(Box::new(Tensor::zeros(shape, options.clone())))
     }
 
     /// The weight as a tensor, a new one of what the CPU holds.
     pub fn to_tensor(&self) -> Tensor<D> {
         match self {
-            Self::Tensor(tensor) => tensor.clone(),
+            Self::Tensor(tensor) => (**tensor).clone(),
             Self::Host { values, shape } => cpu::give(values.to_rows(), *shape),
         }
     }
@@ -65,7 +65,7 @@ impl<const D: usize, V: HostForm> Weight<D, V> {
     pub fn map(self, name: &str, map: &mut impl ParameterMap) -> Result<Self> {
         let tensor = map.map(name, self.to_tensor())?;
         if !cpu::holds(&tensor) {
-            return Ok(Self::Tensor(tensor));
+            return Ok(Self::Tensor(Box::new(tensor)));
         }
         let shape = tensor.dims();
         Ok(Self::Host { values: Arc::new(V::of_rows(cpu::take(tensor), shape[0])), shape })
