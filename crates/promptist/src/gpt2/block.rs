@@ -5,17 +5,7 @@ use burn::tensor::{Tensor, activation, module};
 
 use super::config::{Activation, Gpt2Config};
 use crate::error::Result;
-use crate::nn::{ParameterMap, Parameters};
-
-/// `(x - mean) / sqrt(var + eps) * weight + bias` over the last axis, biased variance.
-#[derive(Debug, Clone)]
-pub(super) struct LayerNorm {
-    /// `[E]`.
-    pub weight: Tensor<1>,
-    /// `[E]`.
-    pub bias: Tensor<1>,
-    pub epsilon: f64,
-}
+use crate::nn::{LayerNorm, ParameterMap, Parameters};
 
 /// `x · weight + bias`.
 #[derive(Debug, Clone)]
@@ -42,13 +32,6 @@ pub(super) struct Block {
 
 /// Keys and values of one block: each `[B, N, T, D]`.
 pub(super) type KeysValues = (Tensor<4>, Tensor<4>);
-
-impl LayerNorm {
-    /// `[B, T, E]` to `[B, T, E]`.
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        module::layer_norm(x, self.weight.clone(), Some(self.bias.clone()), self.epsilon)
-    }
-}
 
 impl Conv1d {
     /// `[B, T, in]` to `[B, T, out]`.
@@ -132,10 +115,10 @@ impl Block {
     pub fn zeros(config: &Gpt2Config, layer_idx: usize, device: &burn::tensor::Device) -> Self {
         let (e, inner) = (config.n_embd, config.n_inner());
         Self {
-            ln_1: LayerNorm::zeros(config, device),
+            ln_1: LayerNorm::zeros(e, config.layer_norm_epsilon, &device.into()),
             c_attn: Conv1d::zeros(e, 3 * e, device),
             attn_c_proj: Conv1d::zeros(e, e, device),
-            ln_2: LayerNorm::zeros(config, device),
+            ln_2: LayerNorm::zeros(e, config.layer_norm_epsilon, &device.into()),
             c_fc: Conv1d::zeros(e, inner, device),
             mlp_c_proj: Conv1d::zeros(inner, e, device),
             n_head: config.n_head,
@@ -145,29 +128,9 @@ impl Block {
     }
 }
 
-impl LayerNorm {
-    pub fn zeros(config: &Gpt2Config, device: &burn::tensor::Device) -> Self {
-        Self {
-            weight: Tensor::zeros([config.n_embd], device),
-            bias: Tensor::zeros([config.n_embd], device),
-            epsilon: config.layer_norm_epsilon,
-        }
-    }
-}
-
 impl Conv1d {
     fn zeros(d_in: usize, d_out: usize, device: &burn::tensor::Device) -> Self {
         Self { weight: Tensor::zeros([d_in, d_out], device), bias: Tensor::zeros([d_out], device) }
-    }
-}
-
-impl Parameters for LayerNorm {
-    fn map_parameters(self, prefix: &str, map: &mut impl ParameterMap) -> Result<Self> {
-        Ok(Self {
-            weight: map.map(&format!("{prefix}.weight"), self.weight)?,
-            bias: map.map(&format!("{prefix}.bias"), self.bias)?,
-            ..self
-        })
     }
 }
 

@@ -13,10 +13,10 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use self::block::{Block, KeysValues, LayerNorm};
+use self::block::{Block, KeysValues};
 pub use self::config::Gpt2Config;
 use crate::error::Result;
-use crate::nn::{ParameterMap, Parameters};
+use crate::nn::{LayerNorm, ParameterMap, Parameters};
 
 /// A GPT-2 language model with its tied head.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ impl Gpt2 {
             wte: Tensor::zeros([config.vocab_size, config.n_embd], device),
             wpe: Tensor::zeros([config.n_positions, config.n_embd], device),
             h: (0..config.n_layer).map(|idx| Block::zeros(config, idx, device)).collect(),
-            ln_f: LayerNorm::zeros(config, device),
+            ln_f: LayerNorm::zeros(config.n_embd, config.layer_norm_epsilon, &device.into()),
             config: config.clone(),
         }
     }
