@@ -1,9 +1,9 @@
 //! `promptist adapt`: from what people type to what image models answer best.
 
-use std::io::{IsTerminal, Read, Write, stdout};
+use std::io::{IsTerminal, Write, stdout};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::{ArgAction, ValueEnum};
 use promptist::data::lines;
 use promptist::decoding::{EarlyStopping, LengthNormalization, RawDecodingSettings};
@@ -13,6 +13,7 @@ use promptist::template::Keep;
 use serde_json::{Value, json};
 
 use crate::exit::UsageError;
+use crate::input::read_lines;
 use crate::models::ModelArgs;
 use crate::progress::Bars;
 use crate::signals;
@@ -204,15 +205,7 @@ fn read_rows(args: &Args) -> Result<Vec<Row>> {
         return Ok(rows.collect());
     };
     let is_stdin = input.as_os_str() == "-";
-    let (name, lines) = if is_stdin {
-        let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes).context("reading stdin")?;
-        let name = PathBuf::from("<stdin>");
-        let lines = lines::parse(&name, &bytes)?;
-        (name, lines)
-    } else {
-        (input.clone(), lines::read(input)?)
-    };
+    let (name, lines) = read_lines(input)?;
     // stdin is JSON Lines if its first line is a JSON object.
     let is_jsonl = match name.extension().and_then(|extension| extension.to_str()) {
         Some("jsonl") => true,

@@ -8,6 +8,7 @@ mod eval;
 mod exit;
 mod generate;
 mod generators;
+mod input;
 mod model;
 mod models;
 mod precision;

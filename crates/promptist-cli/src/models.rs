@@ -52,7 +52,7 @@ enum PrecisionChoice {
 /// A kind of device that this program was built for.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DeviceChoice {
-    /// The CPU: a prompter is quicker there than the way to a GPU and back.
+    /// The CPU; a GPU is used when it is named.
     Auto,
     /// The CPU.
     Cpu,

@@ -1,7 +1,7 @@
 //! `promptist score`: the reward of pairs of user input and adapted prompt, through images.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write, stdout};
+use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -9,13 +9,13 @@ use burn::tensor::{DType, TensorCreationOptions};
 use promptist::clip::Clip;
 use promptist::clip::aesthetic::AestheticHead;
 use promptist::config_file::ConfigFile;
-use promptist::data::lines;
 use promptist::generator::Cancel;
 use promptist::generator::spec::GeneratorSpec;
 use promptist::reward::cache::ImageCache;
 use promptist::reward::{ImageReward, Pair, PairScore, RewardConfig, Summary, gallery};
 use serde_json::{Value, json};
 
+use crate::input::read_lines;
 use crate::models::{self, DeviceChoice};
 use crate::progress::Bars;
 use crate::{generators, signals};
@@ -141,15 +141,7 @@ fn default_cache() -> Result<PathBuf> {
 }
 
 fn read_rows(input: &Path) -> Result<Vec<Row>> {
-    let (name, lines) = if input.as_os_str() == "-" {
-        let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes).context("reading stdin")?;
-        let name = PathBuf::from("<stdin>");
-        let lines = lines::parse(&name, &bytes)?;
-        (name, lines)
-    } else {
-        (input.to_owned(), lines::read(input)?)
-    };
+    let (name, lines) = read_lines(input)?;
     let rows: Vec<Row> = (1..)
         .zip(&lines)
         .filter(|(_, line)| !line.trim().is_empty())
