@@ -11,8 +11,9 @@ use promptist::clip::aesthetic::AestheticHead;
 use promptist::config_file::ConfigFile;
 use promptist::generator::Cancel;
 use promptist::generator::spec::GeneratorSpec;
-use promptist::reward::cache::ImageCache;
-use promptist::reward::{ImageReward, Pair, PairScore, RewardConfig, Summary, gallery};
+use promptist::reward::image::cache::ImageCache;
+use promptist::reward::image::gallery;
+use promptist::reward::{ImageReward, Pair, PairScore, RewardConfig, Summary};
 use serde_json::{Value, json};
 
 use crate::input::read_lines;

@@ -19,7 +19,7 @@ use promptist::clip::{Clip, image_file};
 use promptist::generator::{Cancel, Generator, GeneratorIdentity, ImageRequest, ImageSettings};
 use promptist::model_source::ModelFiles;
 use promptist::progress::NoProgress;
-use promptist::reward::cache::ImageCache;
+use promptist::reward::image::cache::ImageCache;
 use promptist::reward::{ImageReward, Pair, PairScore, Summary};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;

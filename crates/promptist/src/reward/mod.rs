@@ -1,21 +1,51 @@
-//! The reward of an adapted prompt: how much more beautiful its images are, less how far they leave the
-//! user's intent.
+//! What an adapted prompt is worth.
 //!
 //! ```text
 //! score   input and adapted -> generator, each -> images -> clip -> relevance + aesthetic gain -> score
+//! train   input and adapted -> each term of a weighted sum -> one number for a sample
 //! ```
 //!
-//! Start at [`ImageReward::score`]. [`Score`] is the formula, on numbers; [`cache`] is why nothing is made twice.
+//! [`image`] is the paper's reward. [`Reward`] is what training pays for: any term, or a [`WeightedSum`] of
+//! them; a plain function is one.
 
-pub mod cache;
-pub mod config;
-pub mod gallery;
+pub mod image;
 
-mod image_reward;
-mod relevance;
-mod score;
+mod weighted_sum;
 
-pub use config::RewardConfig;
-pub use image_reward::{ImageReward, Pair, PairScore, Summary};
-pub use relevance::{KNEE, relevance};
-pub use score::{ImageScores, Noise, Score};
+pub use image::{ImageReward, ImageScores, KNEE, Noise, PairScore, RewardConfig, Score, Summary, relevance};
+pub use weighted_sum::{Term, TermScores, WeightedSum};
+
+use serde::Serialize;
+
+use crate::error::Result;
+use crate::generator::Cancel;
+
+/// What a user typed and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pair {
+    /// x.
+    pub user_input: String,
+    /// y. If empty, the user's input is drawn in its place.
+    pub adapted_prompt: String,
+}
+
+/// Anything that says what adapted prompts are worth.
+///
+/// The score of a pair is a function of the pair: not of the pairs beside it, of their order or of the time.
+/// Training resumes bit for bit only if that holds.
+pub trait Reward: Send + Sync {
+    /// Scores of `pairs`, in their order. A pair that cannot be scored (its image failed, its server is gone
+    /// for good) carries the reason; training drops it and counts it.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`](crate::Error::Interrupted) if `cancel` was raised; whatever makes it pointless to go on.
+    fn score(&self, pairs: &[Pair], cancel: &Cancel) -> Result<Vec<Result<f64, String>>>;
+}
+
+/// A plain function of the pair.
+impl<F: Fn(&Pair) -> f64 + Send + Sync> Reward for F {
+    fn score(&self, pairs: &[Pair], cancel: &Cancel) -> Result<Vec<Result<f64, String>>> {
+        cancel.check()?;
+        Ok(pairs.iter().map(|pair| Ok(self(pair))).collect())
+    }
+}

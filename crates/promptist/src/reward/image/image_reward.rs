@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::generator::png::Provenance;
 use crate::generator::{Cancel, Generator, ImageRequest, ImageSettings};
 use crate::progress::Progress;
+use crate::reward::Pair;
 
 /// Scores pairs of user input and adapted prompt through the images of both.
 pub struct ImageReward {
@@ -27,15 +28,6 @@ pub struct ImageReward {
     aesthetic: AestheticHead,
     pick_score: Option<Clip>,
     cache: ImageCache,
-}
-
-/// What a user typed and what became of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Pair {
-    /// x.
-    pub user_input: String,
-    /// y. If empty, the user's input is drawn in its place.
-    pub adapted_prompt: String,
 }
 
 /// A pair's reward, its parts, and what was seen of each image.

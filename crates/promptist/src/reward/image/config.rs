@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_example_holds_the_defaults() {
-        let config = RewardConfig::from_toml(include_str!("../../../../configs/score.toml")).unwrap();
+        let config = RewardConfig::from_toml(include_str!("../../../../../configs/score.toml")).unwrap();
         assert_eq!(config.images, ImageSettings::default());
         assert_eq!(config.cache, CacheConfig::default());
         assert_eq!(config.servers, HttpSettings::default());

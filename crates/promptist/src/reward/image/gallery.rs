@@ -9,9 +9,10 @@ use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{self, FilterType};
 
-use super::{ImageReward, Pair, PairScore, Summary};
+use super::{ImageReward, PairScore, Summary};
 use crate::error::{Error, Result};
 use crate::html::escape;
+use crate::reward::Pair;
 
 /// The page, with places for what is filled in.
 const PAGE: &str = include_str!("gallery.html");
