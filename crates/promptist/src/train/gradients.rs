@@ -3,14 +3,15 @@
 //! Losses and gradients are sums over target tokens; the caller divides by the batch's number of
 //! targets. So the cut into micro-batches does not show in the result.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
 use crate::error::{Error, Result};
 use crate::gpt2::Gpt2;
-use crate::nn::{ParameterMap, Parameters};
 use crate::train::adamw::Gradients;
 use crate::train::examples::Example;
 use crate::train::loss::{head_loss, head_loss_value};
+use crate::train::trainable::Trainable;
+use crate::train::trunk::{self, TrunkPass};
 
 /// Adds the gradients of the summed loss of `examples` to `gradients` and returns that loss, in
 /// nats.
@@ -18,16 +19,12 @@ use crate::train::loss::{head_loss, head_loss_value};
 /// # Errors
 /// [`Error::Shape`] if an example is longer than the model's context or has no target.
 pub fn accumulate(model: &Gpt2, examples: &[&Example], gradients: &mut Gradients) -> Result<f64> {
-    let tracked = model.clone().map_parameters("", &mut Track)?;
     let batch = MicroBatch::new(model, examples)?;
-    let hidden = batch.target_hidden(&tracked); // [R, E]
-    let head = head_loss(&hidden.clone().inner(), model.wte(), &batch.targets)?;
-
-    // The gradient of this sum with respect to the trunk is the loss's: d(H·dH)/dH = dH.
-    let surrogate = (hidden * head.hidden_grad.autodiff()).sum();
-    let mut collect = Collect { from: surrogate.backward(), into: gradients };
-    tracked.visit_parameters(&mut collect)?;
-    add(gradients, "wte.weight", head.wte_grad.reshape([-1]));
+    let pass = TrunkPass::forward(model, batch.input_ids.clone(), Trainable::All)?;
+    let hidden = pass.hidden(); // [B, T, E]
+    let head = head_loss(&batch.targets_of(hidden.clone()), model.wte(), &batch.targets)?;
+    pass.backward(batch.scatter(head.hidden_grad, hidden.dims()), gradients)?;
+    trunk::add(gradients, "wte.weight", head.wte_grad.reshape([-1]));
     Ok(head.loss_sum)
 }
 
@@ -37,7 +34,7 @@ pub fn accumulate(model: &Gpt2, examples: &[&Example], gradients: &mut Gradients
 /// As [`accumulate`].
 pub fn loss(model: &Gpt2, examples: &[&Example]) -> Result<f64> {
     let batch = MicroBatch::new(model, examples)?;
-    head_loss_value(&batch.target_hidden(model), model.wte(), &batch.targets)
+    head_loss_value(&batch.targets_of(model.forward(batch.input_ids.clone())), model.wte(), &batch.targets)
 }
 
 /// Token ids padded on the right, and where the targets are.
@@ -78,47 +75,25 @@ impl MicroBatch {
         Ok(Self { input_ids, rows, targets })
     }
 
-    /// Hidden states that predict the targets: `[R, E]`.
-    fn target_hidden(&self, model: &Gpt2) -> Tensor<2> {
-        let hidden = model.forward(self.input_ids.clone()); // [B, T, E]
+    /// Hidden states that predict the targets, `[R, E]`, of all, `[B, T, E]`.
+    fn targets_of(&self, hidden: Tensor<3>) -> Tensor<2> {
         let [b, t, e] = hidden.dims();
         let hidden = hidden.reshape([b * t, e]);
         if self.rows.len() == b * t {
             return hidden;
         }
-        hidden.select(0, Tensor::from_data(self.rows.as_slice(), &model.device()))
+        let rows = Tensor::from_data(self.rows.as_slice(), &hidden.device());
+        hidden.select(0, rows)
     }
-}
 
-/// Turns parameters into leaves whose gradients are kept.
-struct Track;
-
-impl ParameterMap for Track {
-    fn map<const D: usize>(&mut self, _: &str, tensor: Tensor<D>) -> Result<Tensor<D>> {
-        Ok(tensor.autodiff().require_grad())
+    /// Gradients of the rows that predict targets, `[R, E]`, in the places of all: `[B, T, E]`.
+    fn scatter(&self, rows_grad: Tensor<2>, [b, t, e]: [usize; 3]) -> Tensor<3> {
+        if self.rows.len() == b * t {
+            return rows_grad.reshape([b, t, e]);
+        }
+        let device = rows_grad.device();
+        let rows = Tensor::from_data(self.rows.as_slice(), &device);
+        let all = Tensor::<2>::zeros([b * t, e], &device);
+        all.select_assign(0, rows, rows_grad, IndexingUpdateOp::Add).reshape([b, t, e])
     }
-}
-
-/// Adds the gradients of a backward pass to the named ones.
-struct Collect<'a> {
-    from: burn::tensor::Gradients,
-    into: &'a mut Gradients,
-}
-
-impl ParameterMap for Collect<'_> {
-    fn map<const D: usize>(&mut self, name: &str, tensor: Tensor<D>) -> Result<Tensor<D>> {
-        let gradient = tensor
-            .grad_remove(&mut self.from)
-            .ok_or_else(|| Error::Shape(format!("`{name}` has no gradient")))?;
-        add(self.into, name, gradient.reshape([-1]));
-        Ok(tensor)
-    }
-}
-
-fn add(gradients: &mut Gradients, name: &str, gradient: Tensor<1>) {
-    let sum = match gradients.remove(name) {
-        Some(sum) => sum + gradient,
-        None => gradient,
-    };
-    gradients.insert(name.to_owned(), sum);
 }

@@ -1,7 +1,7 @@
 //! Training: supervised fine-tuning on pairs, with a language-model stage before it for new models.
 //!
 //! [`sft::train`] is the loop. Beside it, one thing a file: what it is told ([`config`]), what it
-//! learns from and in which order ([`examples`]), loss and gradients ([`loss`], [`gradients`]), the
+//! learns from and in which order ([`examples`]), loss and gradients ([`loss`], [`gradients`], [`trunk`]), the
 //! update ([`adamw`], [`lr_schedule`]), what is kept ([`checkpoint`], [`metrics`]), and what people
 //! look at ([`report`]).
 
@@ -16,3 +16,5 @@ pub mod metrics;
 pub mod report;
 pub mod sft;
 pub mod tensorboard;
+pub mod trainable;
+pub mod trunk;
