@@ -4,9 +4,11 @@
 //! [`whiten`], [`kl`], [`loss`]. There is no padding in them and so no mask.
 
 pub mod config;
+pub mod experience;
 pub mod gae;
 pub mod kl;
 pub mod loss;
 pub mod prompts;
+pub mod update;
 pub mod value_network;
 pub mod whiten;
