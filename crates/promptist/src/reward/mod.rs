@@ -5,14 +5,18 @@
 //! train   input and adapted -> each term of a weighted sum -> one number for a sample
 //! ```
 //!
-//! [`image`] is the paper's reward. [`Reward`] is what training pays for: any term, or a [`WeightedSum`] of
+//! [`image`] is the paper's reward, [`http`] any that a server gives. [`Reward`] is what training pays for: any term, or a [`WeightedSum`] of
 //! them; a plain function is one.
 
+pub mod http;
 pub mod image;
 
 mod weighted_sum;
 
-pub use image::{ImageReward, ImageScores, KNEE, Noise, PairScore, RewardConfig, Score, Summary, relevance};
+pub use image::{
+    ImageMeasure, ImageReward, ImageScores, ImageTerm, KNEE, Noise, PairScore, RewardConfig, Score, Summary,
+    relevance,
+};
 pub use weighted_sum::{Term, TermScores, WeightedSum};
 
 use serde::Serialize;
