@@ -13,6 +13,7 @@ pub mod gradients;
 pub mod loss;
 pub mod lr_schedule;
 pub mod metrics;
+pub mod ppo;
 pub mod report;
 pub mod sft;
 pub mod tensorboard;
