@@ -5,8 +5,10 @@ numbers of the round in `ppo/round.json`, and gradients and weights in `ppo/roun
 
 The round starts as if in mid-training: policy and value network are no longer the reference's. Their lowest
 block is, so that freezing it makes sense. Responses and scores are drawn; the learning rate is high, so
-that the clips bite in the later of the four epochs. Three cases: everything trains; embeddings, `ln_f` and
-the last two blocks train; and that with all of the released code's behaviours (`compat`).
+that the clips bite in the later of the four epochs. The cases: everything trains (`all`); that in two steps
+an epoch, each over half of the round (`minibatches`); that with the value head on the policy's trunk
+(`shared`); embeddings, `ln_f` and the last two blocks train (`last_layers`); that with all of the released
+code's behaviours (`compat`).
 
 Rows are padded as the released code pads them: prompts on the left, responses on the right. The network is
 written out here; `main` checks it against transformers, and padding against none.
@@ -38,7 +40,7 @@ from tiny_models import draw_weights, tiny_config
 
 SEED = 32
 FOLDER = GOLDEN_DIR / "ppo"
-CONFIG = tiny_config(149, vocab_size=150, n_positions=24, n_embd=16, n_layer=3, n_head=2)
+CONFIG = tiny_config(109, vocab_size=110, n_positions=24, n_embd=16, n_layer=3, n_head=2)
 END = CONFIG.eos_token_id
 PROMPT_LENGTHS = (3, 7, 5, 4, 6, 2, 7, 5)
 MAX_NEW_TOKENS = 12
@@ -60,8 +62,10 @@ Weights = dict[str, Tensor]
 @dataclass(frozen=True)
 class Case:
     name: str
-    num_trainable_layers: int
-    compat: bool
+    num_trainable_layers: int = CONFIG.n_layer
+    minibatches: int = 1
+    has_shared_trunk: bool = False
+    compat: bool = False
 
     def trains(self, name: str) -> bool:
         """As the released `num_layers_unfrozen`: blocks freeze, embeddings and norm do not."""
@@ -70,10 +74,21 @@ class Case:
 
 
 CASES = (
-    Case("all", CONFIG.n_layer, compat=False),
-    Case("last_layers", TRAINABLE_LAYERS, compat=False),
+    Case("all"),
+    Case("minibatches", minibatches=2),
+    Case("shared", has_shared_trunk=True),
+    Case("last_layers", TRAINABLE_LAYERS),
     Case("compat", TRAINABLE_LAYERS, compat=True),
 )
+# Losses of later steps depend on every weight; these tensors are kept as well. The value network learns the
+# same in `all` and `last_layers`, so that of the latter it is enough to keep the policy's.
+KEPT = {
+    "all": ("gradient", "after_1", "after_4"),
+    "minibatches": (),
+    "shared": ("gradient",),
+    "last_layers": ("after_4",),
+    "compat": ("gradient", "after_1", "after_4"),
+}
 
 
 @dataclass(frozen=True)
@@ -90,6 +105,9 @@ class Batch:
     def mask(self) -> Tensor:
         """`[B, T]`: 1 for the tokens of responses."""
         return self.attention_mask[:, self.prompt_width :]
+
+    def rows(self, rows: slice) -> Batch:
+        return Batch(self.input_ids[rows], self.attention_mask[rows], self.prompt_width)
 
     @classmethod
     def pad(cls, prompts: list[list[int]], responses: list[list[int]], dtype: torch.dtype) -> Batch:
@@ -152,9 +170,8 @@ def response_logprobs(hidden: Tensor, head: Tensor, batch: Batch) -> tuple[Tenso
     return log_probs.gather(-1, tokens)[..., 0] * batch.mask, entropies * batch.mask
 
 
-def response_values(weights: Weights, batch: Batch, after: bool) -> Tensor:
+def response_values(hidden: Tensor, weights: Weights, batch: Batch, after: bool) -> Tensor:
     """V at the state before each token of the responses, or (`after`, Q4) after it: `[B, T]`."""
-    hidden = hidden_states(weights, batch)
     hidden = hidden[:, batch.prompt_width :] if after else hidden[:, batch.prompt_width - 1 : -1]
     inner = torch.relu(hidden @ weights["v_head.0.weight"].T + weights["v_head.0.bias"])
     return (inner @ weights["v_head.2.weight"].T + weights["v_head.2.bias"])[..., 0] * batch.mask
@@ -175,13 +192,13 @@ class Round:
     ) -> None:
         self.case, self.batch = case, batch
         self.policy = {name: weight.clone().requires_grad_(case.trains(name)) for name, weight in policy.items()}
-        self.value = {name: weight.clone().requires_grad_() for name, weight in value.items()}
+        head = {name: weight for name, weight in value.items() if name.startswith("v_head.")}
+        of_value = head if case.has_shared_trunk else value
+        self.value = {name: weight.clone().requires_grad_() for name, weight in of_value.items()}
         self.optimizer = self.make_optimizer()
         with torch.no_grad():
-            hidden = hidden_states(self.policy, batch)
-            self.logprobs, self.entropies = response_logprobs(hidden, self.policy["wte.weight"], batch)
+            self.logprobs, _, self.values = self.forward(batch, value_after=False)
             self.ref_logprobs = reference_logprobs(sft, self.policy, batch, case.compat)
-            self.values = response_values(self.value, batch, after=False)
         self.rewards = token_rewards(
             self.logprobs, self.ref_logprobs, scores, batch.mask, KL_COEF, replaces=case.compat
         )
@@ -200,32 +217,42 @@ class Round:
         ]
         return torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=BETAS, eps=1e-6, foreach=False)
 
-    def epoch(self) -> dict[str, float]:
-        """A pass over the round in one batch; gradients stay for whoever asks."""
-        mask = self.batch.mask
-        hidden = hidden_states(self.policy, self.batch)
-        logprobs, _ = response_logprobs(hidden, self.policy["wte.weight"], self.batch)
-        values = response_values(self.value, self.batch, after=self.case.compat)
-        of_policy = (logprobs, self.logprobs, self.advantages, CLIPRANGE)
-        of_value = (values, self.values, self.returns, CLIPRANGE_VALUE)
+    def forward(self, batch: Batch, value_after: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities, entropies and values of the responses' tokens."""
+        hidden = hidden_states(self.policy, batch)
+        logprobs, entropies = response_logprobs(hidden, self.policy["wte.weight"], batch)
+        hidden = hidden if self.case.has_shared_trunk else hidden_states(self.value, batch)
+        return logprobs, entropies, response_values(hidden, self.value, batch, value_after)
+
+    def step(self, rows: slice) -> dict[str, float]:
+        """An update by some responses of the round; gradients stay for whoever asks."""
+        batch = self.batch.rows(rows)
+        mask = batch.mask
+        logprobs, entropies, values = self.forward(batch, value_after=self.case.compat)
+        of_policy = (logprobs, self.logprobs[rows], self.advantages[rows], CLIPRANGE)
+        of_value = (values, self.values[rows], self.returns[rows], CLIPRANGE_VALUE)
         policy_loss = masked_mean(policy_losses(*of_policy), mask)
         value_loss = masked_mean(value_losses(*of_value), mask)
         loss = policy_loss + VALUE_COEF * value_loss
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        change = (logprobs - self.logprobs).detach()
+        change = (logprobs - self.logprobs[rows]).detach()
         return {
             "policy_loss": policy_loss.item(),
             "value_loss": value_loss.item(),
-            "loss": loss.item(),
-            "policy_clip_fraction": masked_mean(policy_is_clipped(*of_policy).to(mask.dtype), mask).item(),
+            "clip_fraction": masked_mean(policy_is_clipped(*of_policy).to(mask.dtype), mask).item(),
             "value_clip_fraction": masked_mean(value_is_clipped(*of_value).to(mask.dtype), mask).item(),
-            "ratio_outside_fraction": masked_mean(((change.exp() - 1).abs() > CLIPRANGE).to(mask.dtype), mask).item(),
-            "mean_log_ratio": masked_mean(change, mask).item(),
-            "mean_log_ratio_of_responses": change.sum(1).mean().item(),
             "approx_kl": masked_mean(change.exp() - 1 - change, mask).item(),
+            "kl_to_old": change.sum(1).mean().item(),
+            "entropy": masked_mean(entropies, mask).item(),
+            "grad_norm": norm_of_gradients(self.policy),
+            "value_grad_norm": norm_of_gradients(self.value),
         }
+
+    def epoch(self) -> list[dict[str, float]]:
+        size = len(PROMPT_LENGTHS) // self.case.minibatches
+        return [self.step(slice(first, first + size)) for first in range(0, len(PROMPT_LENGTHS), size)]
 
     def gradients(self) -> Weights:
         networks = {"policy": self.policy, "value": self.value}
@@ -244,6 +271,11 @@ class Round:
             for name, weight in weights.items()
             if weight.requires_grad
         }
+
+
+def norm_of_gradients(weights: Weights) -> float:
+    squares = [weight.grad.double().square().sum().item() for weight in weights.values() if weight.requires_grad]
+    return math.sqrt(math.fsum(squares))
 
 
 def draw_networks() -> tuple[GPT2LMHeadModel, Weights, Weights, Weights]:
@@ -295,30 +327,28 @@ def check_padding(round_: Round, prompts: list[list[int]], responses: list[list[
     for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
         alone = Batch.pad([prompt], [response], torch.float64)
         with torch.no_grad():
-            hidden = hidden_states(round_.policy, alone)
-            logprobs, _ = response_logprobs(hidden, round_.policy["wte.weight"], alone)
-            values = response_values(round_.value, alone, after=False)
+            logprobs, _, values = round_.forward(alone, value_after=False)
         length = len(response)
         torch.testing.assert_close(logprobs[0], round_.logprobs[row, :length], rtol=1e-10, atol=1e-10)
         torch.testing.assert_close(values[0], round_.values[row, :length], rtol=1e-10, atol=1e-10)
 
 
 def run(round_: Round) -> tuple[list[dict[str, float]], dict[str, Weights]]:
-    """All epochs: a line each, and gradients and weights by stage."""
+    """All epochs: a line a step, gradients of the first epoch (its last step's), and weights by epochs."""
     stages: dict[str, Weights] = {}
-    epochs = []
+    steps = []
     for epoch in range(EPOCHS):
-        epochs.append(round_.epoch())
+        steps += round_.epoch()
         if epoch == 0:
             stages["gradient"], stages["after_1"] = round_.gradients(), round_.weights()
     stages[f"after_{EPOCHS}"] = round_.weights()
-    return epochs, stages
+    return steps, stages
 
 
-def kl_coef_after(round_: Round, epochs: list[dict[str, float]]) -> float:
+def kl_coef_after(round_: Round, steps: list[dict[str, float]]) -> float:
     """One update a round by the KL to the reference; the released code's (Q5) is by what the policy moved
     since the rollout, after every epoch."""
-    moves = [epoch["mean_log_ratio_of_responses"] for epoch in epochs] if round_.case.compat else [round_.kl]
+    moves = [step["kl_to_old"] for step in steps] if round_.case.compat else [round_.kl]
     kl_coef = KL_COEF
     for move in moves:
         kl_coef = next_kl_coef(kl_coef, move, len(PROMPT_LENGTHS), KL_TARGET, KL_HORIZON)
@@ -357,30 +387,34 @@ def main() -> None:
     for case in CASES:
         round_ = Round(case, *(cast(weights, torch.float64) for weights in networks), batch, scores.double())
         check_padding(round_, prompts, responses)
-        epochs, stages = run(round_)
+        steps, stages = run(round_)
         in_single = Batch.pad(prompts, responses, torch.float32)
         _, single = run(Round(case, *networks, in_single, scores))
-        for stage, values in stages.items():
+        for stage in KEPT[case.name]:
+            values = stages[stage]
             off_by = largest_difference(single[stage], values, stages["gradient"])
             about[f"{case.name}.{stage}.float32_is_off_by"] = f"{off_by:.1e}"
-            # What a frozen block changes is which gradients are used, not what they are, so of `last_layers`
-            # the end is enough.
-            if case.name != "last_layers" or stage == f"after_{EPOCHS}":
-                tensors |= {f"{case.name}.{stage}.{name}": value.float() for name, value in values.items()}
-        per_token = ("logprobs", "entropies", "ref_logprobs", "values", "rewards", "returns", "gae", "advantages")
+            tensors |= {
+                f"{case.name}.{stage}.{name}": value.float()
+                for name, value in values.items()
+                if case.name != "last_layers" or name.startswith("policy.")
+            }
+        per_token = ("logprobs", "ref_logprobs", "values", "rewards", "returns", "gae", "advantages")
         cases.append(
             {
                 "name": case.name,
                 "num_trainable_layers": case.num_trainable_layers,
+                "minibatches": case.minibatches,
+                "has_shared_trunk": case.has_shared_trunk,
                 "compat": case.compat,
                 **{name: ragged(getattr(round_, name), batch.mask) for name in per_token},
                 "kl": round_.kl,
-                "kl_coef_after": kl_coef_after(round_, epochs),
-                "epochs": epochs,
+                "kl_coef_after": kl_coef_after(round_, steps),
+                "steps": steps,
             }
         )
-        for epoch in epochs:
-            print(case.name, {name: round(value, 4) for name, value in epoch.items()})
+        for step in steps:
+            print(case.name, {name: round(value, 4) for name, value in step.items()})
     print(about)
     write_tensors(FOLDER / "round.safetensors", tensors, about)
     write_json(
