@@ -10,9 +10,11 @@
 
 pub mod image;
 
+mod term_config;
 mod weighted_sum;
 
 pub use image::{ImageReward, ImageScores, KNEE, Noise, PairScore, RewardConfig, Score, Summary, relevance};
+pub use term_config::{TermConfig, TermKind};
 pub use weighted_sum::{Term, TermScores, WeightedSum};
 
 use serde::Serialize;

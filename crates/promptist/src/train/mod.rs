@@ -13,6 +13,7 @@ pub mod gradients;
 pub mod loss;
 pub mod lr_schedule;
 pub mod metrics;
+mod micro_batch;
 pub mod ppo;
 pub mod report;
 pub mod sft;

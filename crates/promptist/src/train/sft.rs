@@ -21,12 +21,13 @@ use crate::gpt2::Gpt2;
 use crate::gpt2::folder::{self, CompanionFiles};
 use crate::progress::Progress;
 use crate::tokenizer::{END_OF_TEXT, Tokenizer};
-use crate::train::adamw::{AdamW, AdamWConfig, Gradients};
+use crate::train::adamw::{AdamW, AdamWConfig, Decay, Gradients};
 use crate::train::checkpoint::{Best, Checkpoints, TrainState};
 use crate::train::config::{SftConfig, TrainingConfig};
 use crate::train::examples::{BatchPlan, Example, micro_batches, read_pairs, stage_seed, text_blocks};
 use crate::train::gradients;
 use crate::train::metrics::Metrics;
+use crate::train::trainable::Trainable;
 
 /// What a run needs beside its config.
 pub struct RunContext<'a> {
@@ -324,6 +325,8 @@ impl Stage {
             eps: training.adam_eps,
             weight_decay: training.weight_decay,
             max_grad_norm: training.max_grad_norm,
+            decay: Decay::Matrices,
+            trainable: Trainable::All,
         };
         let scale = 1.0 / target_tokens as f64;
         let (model, grad_norm) = optimizer.update(model, &gradients, scale, lr, &adamw)?;
