@@ -7,6 +7,7 @@ use crate::gpt2::Gpt2;
 use crate::train::examples::Example;
 
 /// Token ids padded on the right, and where the targets are.
+#[derive(Clone)]
 pub(super) struct MicroBatch {
     /// `[B, T]`.
     pub input_ids: Tensor<2, Int>,

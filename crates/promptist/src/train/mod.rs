@@ -16,6 +16,7 @@ pub mod metrics;
 mod micro_batch;
 pub mod ppo;
 pub mod report;
+pub mod run_folder;
 pub mod sft;
 pub mod tensorboard;
 pub mod trainable;
