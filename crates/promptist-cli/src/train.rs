@@ -53,7 +53,7 @@ struct ReportArgs {
     /// The page; report.html in the last run if absent.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The loss curve alone, as SVG.
+    /// The loss or reward curve alone, as SVG.
     #[arg(long, value_name = "FILE")]
     curve: Option<PathBuf>,
 }
@@ -88,7 +88,7 @@ fn run_report(args: ReportArgs) -> Result<()> {
     let output = args.output.unwrap_or_else(|| last.join("report.html"));
     write_atomic(&output, |file| file.write_all(report.html.as_bytes()))?;
     if let Some(curve) = args.curve {
-        write_atomic(curve, |file| file.write_all(report.loss_curve.as_bytes()))?;
+        write_atomic(curve, |file| file.write_all(report.curve.as_bytes()))?;
     }
     println!("{}", output.display());
     Ok(())
