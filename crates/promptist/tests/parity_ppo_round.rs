@@ -500,7 +500,9 @@ impl Round {
         let size = self.experiences.len() / config.ppo.minibatches;
         let steps = self.experiences.chunks(size).map(|part| {
             let part: Vec<&Experience> = part.iter().collect();
-            self.learner.step(&part, true, config).expect("a step")
+            let (learner, losses) = self.learner.clone().step(&part, true, config).expect("a step");
+            self.learner = learner;
+            losses
         });
         steps.collect()
     }

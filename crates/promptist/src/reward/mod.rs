@@ -5,15 +5,19 @@
 //! train   input and adapted -> each term of a weighted sum -> one number for a sample
 //! ```
 //!
-//! [`image`] is the paper's reward. [`Reward`] is what training pays for: any term, or a [`WeightedSum`] of
-//! them; a plain function is one.
+//! [`image`] is the paper's reward, [`http`] whatever servers give. [`Reward`] is what training pays for: any
+//! term, or a [`WeightedSum`] of them; a plain function is one.
 
+pub mod http;
 pub mod image;
 
 mod term_config;
 mod weighted_sum;
 
-pub use image::{ImageReward, ImageScores, KNEE, Noise, PairScore, RewardConfig, Score, Summary, relevance};
+pub use image::{
+    ImageMeasure, ImageReward, ImageScores, ImageTerm, KNEE, Noise, PairScore, RewardConfig, Score, Summary,
+    relevance,
+};
 pub use term_config::{TermConfig, TermKind};
 pub use weighted_sum::{Term, TermScores, WeightedSum};
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::http::HttpRewardSettings;
 use crate::error::{Error, Result};
 
 /// One `[[reward]]` or `[[held_out]]` table.
@@ -23,9 +24,9 @@ pub struct TermConfig {
     /// Of `image` and `pick_score`: a config as `promptist score` takes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<PathBuf>,
-    /// Of `http`: servers that speak OpenRLHF's reward contract; a batch is split evenly among them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub urls: Vec<String>,
+    /// Of `http`: servers that speak OpenRLHF's reward contract.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpRewardSettings>,
     /// Of `phrase`: what an adapted prompt has to end with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phrase: Option<String>,
@@ -73,7 +74,7 @@ impl TermConfig {
         for (name, is_there, is_needed) in [
             ("model", self.model.is_some(), self.kind == TermKind::Text),
             ("config", self.config.is_some(), images),
-            ("urls", !self.urls.is_empty(), self.kind == TermKind::Http),
+            ("http", self.http.is_some(), self.kind == TermKind::Http),
             ("phrase", self.phrase.is_some(), self.kind == TermKind::Phrase),
         ] {
             if is_there != is_needed {

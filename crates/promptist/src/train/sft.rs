@@ -68,7 +68,7 @@ pub fn train(config: &SftConfig, context: &RunContext) -> Result<PathBuf> {
     if token_ids > vocab_size {
         return Err(Error::Tokenizer(format!("{token_ids} token ids for a model of {vocab_size}")));
     }
-    let mut metrics = Metrics::open(context.run, state.step)?;
+    let mut metrics = Metrics::open(context.run, Some(state.step))?;
 
     let mut stage_start = 0;
     for kind in StageKind::of(config) {

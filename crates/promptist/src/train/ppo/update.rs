@@ -69,14 +69,13 @@ impl Learner {
     /// One step over `experiences`. Without `learn_policy` only the value network moves.
     ///
     /// # Errors
-    /// [`Error::Shape`] if an example does not fit; [`Error::NotFinite`] if a loss or gradient is no number:
-    /// nothing has moved then.
+    /// [`Error::Shape`] if an example does not fit; [`Error::NotFinite`] if a loss or gradient is no number.
     pub fn step(
-        &mut self,
+        mut self,
         experiences: &[&Experience],
         learn_policy: bool,
         config: &PpoConfig,
-    ) -> Result<StepLosses> {
+    ) -> Result<(Self, StepLosses)> {
         let (mut losses, gradients) = self.gradients(experiences, config)?;
         if !(losses.policy_loss + losses.value_loss).is_finite() {
             let StepLosses { policy_loss, value_loss, .. } = losses;
@@ -86,15 +85,13 @@ impl Learner {
         let lr = config.optimizer.learning_rate;
         if learn_policy {
             let adamw = AdamWConfig { trainable: config.ppo.trainable(), ..adamw };
-            let policy = self.policy.clone();
-            let (policy, norm) = self.policy_optimizer.update(policy, &gradients.policy, 1.0, lr, &adamw)?;
-            (self.policy, losses.grad_norm) = (policy, norm);
+            (self.policy, losses.grad_norm) =
+                self.policy_optimizer.update(self.policy, &gradients.policy, 1.0, lr, &adamw)?;
         }
         let value_lr = config.optimizer.value_learning_rate.unwrap_or(lr);
-        let value = self.value.clone();
-        let (value, norm) = self.value_optimizer.update(value, &gradients.value, 1.0, value_lr, &adamw)?;
-        (self.value, losses.value_grad_norm) = (value, norm);
-        Ok(losses)
+        (self.value, losses.value_grad_norm) =
+            self.value_optimizer.update(self.value, &gradients.value, 1.0, value_lr, &adamw)?;
+        Ok((self, losses))
     }
 
     /// Losses of a step and their gradients with respect to every parameter that trains.
@@ -168,7 +165,7 @@ impl Learner {
             target_logprobs_backward(&rows, self.policy.wte(), &micro_batch.targets, |row, logprob| {
                 (token(row, logprob).grad * scale) as f32
             })?;
-        sums.add_policy(&head.targets.logprobs, &head.targets.entropies, &old, token);
+        sums.add_policy(&head.targets.logprobs, &head.targets.entropies, old.iter().map(|old| old.0), token);
         let mut rows_grad = head.hidden_grad;
 
         // The value network.
@@ -248,16 +245,16 @@ struct Sums {
 }
 
 impl Sums {
-    /// Adds what the policy now says of tokens; `old` holds each one's log π of the round's beginning and
-    /// its advantage.
+    /// Adds what the policy now says of tokens; `old_logprobs` are log π at the round's
+    /// beginning.
     fn add_policy(
         &mut self,
         logprobs: &[f32],
         entropies: &[f32],
-        old: &[(f64, f64)],
+        old_logprobs: impl Iterator<Item = f64>,
         token: impl Fn(usize, f32) -> loss::TokenLoss,
     ) {
-        for (row, (&logprob, &(old_logprob, _))) in logprobs.iter().zip(old).enumerate() {
+        for (row, (&logprob, old_logprob)) in logprobs.iter().zip(old_logprobs).enumerate() {
             let loss = token(row, logprob);
             self.policy_loss += loss.value;
             self.clipped += usize::from(loss.is_clipped);
