@@ -37,11 +37,11 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     World { model, prompts: folder.path().join("prompts.txt"), _folder: folder }
 });
 
-fn config(seed: u64, rounds: u64, kl: f64) -> PpoConfig {
+fn config(method: &str, seed: u64, rounds: u64, kl: f64) -> PpoConfig {
     PpoConfig::from_toml(&format!(
         "model = 'tiny'\nseed = {seed}\nrounds = {rounds}\nkeep = 'exact'\ncheckpoint_every = {rounds}\n\
-         [prompts]\nround_size = 32\nvalidation = 16\n[[prompts.sources]]\npath = '{}'\n\
-         [exploration]\nmax_new_tokens = [6, 16]\n\
+         [prompts]\nround_size = 32\nvalidation = 24\n[[prompts.sources]]\npath = '{}'\n\
+         [exploration]\nmethod = '{method}'\nmax_new_tokens = [8, 16]\n\
          [kl]\ncoefficient = {kl}\n[optimizer]\nlearning_rate = 1e-3\n\
          [evaluation]\nevery = 5\n[evaluation.decoding]\ndo_sample = true\nnum_beams = 1\nmax_new_tokens = 16\n\
          [[reward]]\nname = 'phrase'\nkind = 'phrase'\nphrase = '{PHRASE}'\n",
@@ -81,10 +81,12 @@ fn curve(rows: &[Map<String, Value>], name: &str) -> Vec<f64> {
 #[test]
 fn three_seeds_reach_the_best_reward() {
     for seed in 1..=3 {
-        let rows = run(&format!("seed-{seed}"), &config(seed, 40, 0.05));
+        let rows = run(&format!("seed-{seed}"), &config("sampling", seed, 60, 0.02));
         let rewards = curve(&rows, "validation/reward");
         eprintln!("seed {seed}: {rewards:?}");
-        let (first, last) = (rewards[0], rewards[rewards.len() - 1]);
+        // The last four evaluations, 96 prompts.
+        let first = rewards[0];
+        let last = rewards[rewards.len() - 4..].iter().sum::<f64>() / 4.0;
         assert!(first < 0.5, "seed {seed} has nothing to learn: {rewards:?}");
         assert!(last >= GOAL, "seed {seed}: {rewards:?}");
         assert!(curve(&rows, "validation/kept").iter().all(|&kept| kept == 1.0));
@@ -94,7 +96,7 @@ fn three_seeds_reach_the_best_reward() {
 #[test]
 fn the_kl_charge_holds_the_policy_near_the_reference() {
     let kl = |coefficient: f64| {
-        let rows = run(&format!("kl-{coefficient}"), &config(1, 15, coefficient));
+        let rows = run(&format!("kl-{coefficient}"), &config("sampling", 1, 15, coefficient));
         let (kl, reward) = (curve(&rows, "validation/kl"), curve(&rows, "validation/reward"));
         eprintln!("kl weight {coefficient}: kl {kl:?} reward {reward:?}");
         (kl[kl.len() - 1], reward[reward.len() - 1])
