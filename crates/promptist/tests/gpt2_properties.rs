@@ -8,10 +8,12 @@ use promptist::Error;
 use promptist::decoding::{Finish, LanguageModel, RawDecodingSettings, generate};
 use promptist::gpt2::{Gpt2, Gpt2Config};
 use promptist::nn::{ParameterMap, Parameters};
-use promptist::train::adamw::{AdamW, AdamWConfig, Gradients};
-use promptist::train::checkpoint::{Best, Checkpoints, TrainState};
+use promptist::train::adamw::{AdamW, AdamWConfig, Decay, Gradients};
+use promptist::train::checkpoint::Checkpoints;
 use promptist::train::examples::Example;
 use promptist::train::gradients::accumulate;
+use promptist::train::sft::{self, Best, TrainState};
+use promptist::train::trainable::Trainable;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -120,7 +122,14 @@ proptest! {
         let examples: Vec<&Example> = examples.iter().collect();
         let mut gradients = Gradients::new();
         accumulate(&model, &examples, &mut gradients).expect("examples with targets");
-        let config = AdamWConfig { betas: (0.9, 0.999), eps: 1e-6, weight_decay: 0.1, max_grad_norm: 1.0 };
+        let config = AdamWConfig {
+            betas: (0.9, 0.999),
+            eps: 1e-6,
+            weight_decay: 0.1,
+            decay: Decay::Matrices,
+            max_grad_norm: 1.0,
+            trainable: Trainable::All,
+        };
         let mut optimizer = AdamW::default();
         let (model, _) = optimizer.update(model, &gradients, 1.0, 1e-3, &config).expect("finite");
         let best = Best { stage: "sft".into(), step, validation_loss: loss };
@@ -130,9 +139,9 @@ proptest! {
         let run = TempDir::new().expect("a temporary folder");
         let checkpoints = Checkpoints::new(run.path()).expect("writable");
         let files = vec![("merges.txt".to_owned(), b"#version: 0.2\n".to_vec())];
-        checkpoints.save(&model, &optimizer, &state, &files).expect("saves");
-        let (model_again, optimizer_again, state_again) =
-            checkpoints.load_latest(&Device::flex()).expect("whole").expect("there is one");
+        sft::save(&checkpoints, &model, &optimizer, &state, &files).expect("saves");
+        let (model_again, optimizer_again, state_again, _) =
+            sft::load_latest(&checkpoints, &Device::flex()).expect("whole").expect("there is one");
         prop_assert_eq!(state, state_again);
         prop_assert_eq!(model.config(), model_again.config());
         prop_assert_eq!(bits(&model), bits(&model_again));

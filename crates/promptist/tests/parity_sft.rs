@@ -13,10 +13,11 @@ use burn::tensor::{Int, Tensor, TensorData};
 use common::{Tensors, floats, golden, max_abs, max_difference};
 use promptist::gpt2::{Gpt2, folder};
 use promptist::nn::Parameters;
-use promptist::train::adamw::{AdamW, AdamWConfig, Gradients};
+use promptist::train::adamw::{AdamW, AdamWConfig, Decay, Gradients};
 use promptist::train::examples::Example;
 use promptist::train::gradients::accumulate;
 use promptist::train::loss::head_loss;
+use promptist::train::trainable::Trainable;
 use serde::Deserialize;
 
 /// Losses and norms of a curve, relative. Seen on flex: 1.3e-7 and 1.7e-6.
@@ -92,6 +93,8 @@ fn twenty_steps_of_adamw_follow_pytorchs_curve() {
         eps: expected.epsilon,
         weight_decay: expected.weight_decay,
         max_grad_norm: expected.max_norm,
+        decay: Decay::Matrices,
+        trainable: Trainable::All,
     };
     for (device_name, mut model) in models() {
         let mut optimizer = AdamW::default();

@@ -199,7 +199,7 @@ fn runs_and_folders_that_are_not_whole_are_refused() {
     };
     refused(run(&config, &out, false), "is a run already");
     let other = RewardFitConfig { seed: 4, ..config.clone() };
-    refused(run(&other, &out, true), "is of another config");
+    refused(run(&other, &out, true), "started with another config");
     refused(run(&config, folder.path(), false), "exists and is not a run");
 
     // A run that died before its model was in place begins again.

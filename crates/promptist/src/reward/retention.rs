@@ -6,11 +6,10 @@ use crate::data::degenerate::content_kept;
 use crate::error::Result;
 use crate::generator::Cancel;
 
-/// The share of the input's content words that the adapted prompt has lost, below zero: in `[-1, 0]`.
+/// The share of the input's content words that the adapted prompt keeps, in `[0, 1]`.
 ///
-/// 0 when all are there, so that only a loss is charged and nothing is paid for what should go without saying.
-/// Case, plurals and closed gaps make no difference: see [`content_kept`]. An empty rewrite stands for the input
-/// and has lost nothing.
+/// 1 is as good as it gets, so a loss is charged and nothing is paid beyond. Case, plurals and closed gaps make no
+/// difference: see [`content_kept`]. An empty rewrite stands for the input and keeps all of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retention;
 
@@ -18,8 +17,8 @@ impl Retention {
     /// Of one pair.
     pub fn of(pair: &Pair) -> f64 {
         match pair.adapted_prompt.trim() {
-            "" => 0.0,
-            adapted_prompt => f64::from(content_kept(&pair.user_input, adapted_prompt)) - 1.0,
+            "" => 1.0,
+            adapted_prompt => f64::from(content_kept(&pair.user_input, adapted_prompt)),
         }
     }
 }
@@ -43,11 +42,11 @@ mod tests {
 
     #[test]
     fn only_lost_words_are_charged() {
-        check("a red fox", "a red fox, 8k", 0.0);
-        check("a red fox", "fox that is red", 0.0);
-        check("a red fox", "a fox, 8k", -0.5);
-        check("a red fox", "8k, artstation", -1.0);
-        check("a red fox", "", 0.0);
-        check("of the", "8k", 0.0);
+        check("a red fox", "a red fox, 8k", 1.0);
+        check("a red fox", "fox that is red", 1.0);
+        check("a red fox", "a fox, 8k", 0.5);
+        check("a red fox", "8k, artstation", 0.0);
+        check("a red fox", "", 1.0);
+        check("of the", "8k", 1.0);
     }
 }

@@ -3,15 +3,26 @@
 //! Ours rather than the tensor library's, whose clipping takes each tensor alone and whose moments
 //! are keyed by ids that do not outlive the process: a checkpoint must name them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::Tensor;
 
 use crate::error::{Error, Result};
 use crate::nn::{ParameterMap, Parameters, values};
+use crate::train::trainable::{Trainable, num_layers};
 
 /// Gradients by parameter name, each flattened to `[n]`.
 pub type Gradients = BTreeMap<String, Tensor<1>>;
+
+/// Which parameters weight decay pulls towards 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Decay {
+    /// Matrices and embeddings: norms and biases are vectors.
+    #[default]
+    Matrices,
+    /// Every parameter, as the released PPO code does.
+    All,
+}
 
 /// What stays the same over a stage.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,10 +31,14 @@ pub struct AdamWConfig {
     pub betas: (f64, f64),
     /// Added to the root of the second moment.
     pub eps: f64,
-    /// Decoupled weight decay, of matrices only: norms and biases are vectors.
+    /// Decoupled weight decay.
     pub weight_decay: f64,
+    /// What decays.
+    pub decay: Decay,
     /// Upper bound of the gradient's global norm.
     pub max_grad_norm: f64,
+    /// Which parameters change. The others have no gradient and stay as they are.
+    pub trainable: Trainable,
 }
 
 /// The optimiser's state.
@@ -36,7 +51,7 @@ pub struct AdamW {
 }
 
 impl AdamW {
-    /// Updates every parameter of `model`.
+    /// Updates every trainable parameter of `model`.
     ///
     /// `gradients` are multiplied by `scale` first (one over the number of tokens they were summed
     /// over). Returns the model and the global norm of the scaled gradient before clipping.
@@ -44,7 +59,8 @@ impl AdamW {
     /// As `torch.optim.AdamW` after `torch.nn.utils.clip_grad_norm_`.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] if the gradient's norm is not a number: nothing is updated.
+    /// [`Error::NotFinite`] if the gradient's norm is not a number, [`Error::Shape`] if a trainable
+    /// parameter has no gradient or another one has: nothing is updated.
     pub fn update<P: Parameters>(
         &mut self,
         model: P,
@@ -53,6 +69,7 @@ impl AdamW {
         lr: f64,
         config: &AdamWConfig,
     ) -> Result<(P, f64)> {
+        let frozen = check_names(&model, gradients, config.trainable)?;
         let norm = global_norm(gradients)? * scale;
         if !norm.is_finite() {
             return Err(Error::NotFinite(format!(
@@ -67,6 +84,7 @@ impl AdamW {
         let update = Update {
             optimizer: self,
             gradients,
+            frozen,
             gradient_scale: scale * clip,
             lr,
             config,
@@ -80,6 +98,8 @@ impl AdamW {
 struct Update<'a> {
     optimizer: &'a mut AdamW,
     gradients: &'a Gradients,
+    /// Names that have no gradient.
+    frozen: BTreeSet<String>,
     gradient_scale: f64,
     lr: f64,
     config: &'a AdamWConfig,
@@ -89,6 +109,9 @@ struct Update<'a> {
 
 impl ParameterMap for Update<'_> {
     fn map<const D: usize>(&mut self, name: &str, tensor: Tensor<D>) -> Result<Tensor<D>> {
+        if self.frozen.contains(name) {
+            return Ok(tensor);
+        }
         let Some(gradient) = self.gradients.get(name) else {
             return Err(Error::Shape(format!("no gradient for `{name}`")));
         };
@@ -101,7 +124,8 @@ impl ParameterMap for Update<'_> {
         let m = m * beta_1 + gradient.clone() * (1.0 - beta_1);
         let v = v * beta_2 + gradient.square() * (1.0 - beta_2);
 
-        let decay = if D >= 2 { self.config.weight_decay } else { 0.0 };
+        let decays = D >= 2 || self.config.decay == Decay::All;
+        let decay = if decays { self.config.weight_decay } else { 0.0 };
         let denominator = v.clone().sqrt() / self.correction_2.sqrt() + self.config.eps;
         let change = m.clone() / denominator * (self.lr / self.correction_1);
         self.optimizer.moments.insert(name.to_owned(), (m, v));
@@ -109,6 +133,25 @@ impl ParameterMap for Update<'_> {
         let shape = tensor.shape();
         let flat: Tensor<1> = tensor.reshape([-1]);
         Ok((flat * (1.0 - self.lr * decay) - change).reshape(shape))
+    }
+}
+
+/// Refuses gradients of other parameters than the trainable ones; returns the names of those that are frozen.
+fn check_names<P: Parameters>(
+    model: &P,
+    gradients: &Gradients,
+    trainable: Trainable,
+) -> Result<BTreeSet<String>> {
+    let names: Vec<String> = model.parameter_shapes()?.into_iter().map(|(name, _)| name).collect();
+    let num_layers = num_layers(names.iter().map(String::as_str));
+    let (trained, frozen): (Vec<_>, Vec<_>) =
+        names.into_iter().partition(|name| trainable.includes(name, num_layers));
+    if let Some(name) = trained.iter().find(|name| !gradients.contains_key(*name)) {
+        return Err(Error::Shape(format!("no gradient for `{name}`")));
+    }
+    match frozen.iter().find(|name| gradients.contains_key(*name)) {
+        Some(name) => Err(Error::Shape(format!("a gradient for `{name}`, which is frozen"))),
+        None => Ok(frozen.into_iter().collect()),
     }
 }
 

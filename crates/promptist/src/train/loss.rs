@@ -1,10 +1,10 @@
-//! The language-model loss: cross-entropy of the next token, through the tied head.
+//! The tied head: log-probabilities of targets, and what a loss made of them asks of hidden states and head.
 //!
-//! The head and the softmax are differentiated by hand. For hidden rows H, head W and targets y,
-//! with P = softmax(H Wᵀ), the summed loss is `−Σ log P[y]` and its gradients are
-//! dH = (P − onehot(y)) W and dW = (P − onehot(y))ᵀ H. Autodiff would keep the logits and several
-//! tensors of their size, which at V = 50257 is most of a step's memory; here they live one chunk of
-//! rows at a time, and only dH goes back into the graph.
+//! The head and the softmax are differentiated by hand. For hidden rows H, head W, targets y and
+//! P = softmax(H Wᵀ), a loss whose derivative by log P[y] is w has, for the logits, the gradient
+//! G = w (onehot(y) − P), and so dH = G W and dW = Gᵀ H. Cross-entropy is w = −1. Autodiff would keep
+//! the logits and several tensors of their size, which at V = 50257 is most of a step's memory; here
+//! they live one chunk of rows at a time.
 
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
@@ -13,6 +13,25 @@ use crate::nn::values;
 
 /// Logits in one chunk of rows: 16 Mi numbers, 64 MiB.
 const CHUNK_LOGITS: usize = 1 << 24;
+
+/// What the head says of some positions' targets, a number a row.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TargetLogprobs {
+    /// log p(target), in nats.
+    pub logprobs: Vec<f32>,
+    /// −Σ p log p over the vocabulary, in nats.
+    pub entropies: Vec<f32>,
+}
+
+/// Gradients of a loss made of log-probabilities.
+pub struct HeadGradients {
+    /// What the loss was made of.
+    pub targets: TargetLogprobs,
+    /// d loss / d `hidden`, `[R, E]`.
+    pub hidden_grad: Tensor<2>,
+    /// d loss / d `wte` through the head alone, `[V, E]`.
+    pub wte_grad: Tensor<2>,
+}
 
 /// The loss of some positions and its gradients.
 pub struct HeadLoss {
@@ -27,39 +46,79 @@ pub struct HeadLoss {
 /// Cross-entropy of `targets` under the head's softmax, with its gradients.
 ///
 /// # Shapes
+/// As [`target_logprobs_backward`].
+///
+/// # Errors
+/// As [`target_logprobs`].
+pub fn head_loss(hidden: &Tensor<2>, wte: &Tensor<2>, targets: &[u32]) -> Result<HeadLoss> {
+    let HeadGradients { targets, hidden_grad, wte_grad } =
+        target_logprobs_backward(hidden, wte, targets, |_, _| -1.0)?;
+    Ok(HeadLoss { loss_sum: nats(&targets.logprobs), hidden_grad, wte_grad })
+}
+
+/// −Σ log p(target), in nats, without gradients. Shapes as [`target_logprobs`].
+///
+/// # Errors
+/// As [`target_logprobs`].
+pub fn head_loss_value(hidden: &Tensor<2>, wte: &Tensor<2>, targets: &[u32]) -> Result<f64> {
+    Ok(nats(&target_logprobs(hidden, wte, targets)?.logprobs))
+}
+
+fn nats(logprobs: &[f32]) -> f64 {
+    logprobs.iter().map(|&logprob| -f64::from(logprob)).sum()
+}
+
+/// log p(target) of every row, and the entropy of what it was drawn from.
+///
+/// # Shapes
 /// - `hidden`: `[R, E]`, without autodiff
 /// - `wte`: `[V, E]`, without autodiff
 /// - `targets`: R token ids below V
 ///
 /// # Errors
-/// [`Error::Shape`] if the numbers of rows differ.
-pub fn head_loss(hidden: &Tensor<2>, wte: &Tensor<2>, targets: &[u32]) -> Result<HeadLoss> {
-    let [rows, _] = hidden.dims();
-    let [v, e] = wte.dims();
-    if rows != targets.len() {
-        return Err(Error::Shape(format!("{rows} hidden rows for {} targets", targets.len())));
+/// [`Error::Shape`] if the numbers of rows differ or a target is not in the vocabulary.
+pub fn target_logprobs(hidden: &Tensor<2>, wte: &Tensor<2>, targets: &[u32]) -> Result<TargetLogprobs> {
+    check(hidden, wte, targets)?;
+    let mut found = TargetLogprobs::default();
+    for (first, chunk) in chunks(targets, wte) {
+        let hidden = hidden.clone().narrow(0, first, chunk.len());
+        forward_chunk(hidden, wte, chunk, &mut found)?;
     }
-    let device = hidden.device();
-    let chunk_rows = (CHUNK_LOGITS / v).max(1);
+    Ok(found)
+}
 
-    let mut loss_sum = 0.0;
+/// The same, and the gradients of a loss whose derivative by row r's log-probability is
+/// `weight(r, log p)`: −1 for cross-entropy, the derivative of the clipped ratio for PPO.
+///
+/// # Shapes
+/// - as [`target_logprobs`]
+/// - gradients in the shapes of `hidden` and `wte`
+///
+/// # Errors
+/// As [`target_logprobs`].
+pub fn target_logprobs_backward(
+    hidden: &Tensor<2>,
+    wte: &Tensor<2>,
+    targets: &[u32],
+    weight: impl Fn(usize, f32) -> f32,
+) -> Result<HeadGradients> {
+    check(hidden, wte, targets)?;
+    let device = hidden.device();
+    let mut found = TargetLogprobs::default();
     let mut hidden_grads = Vec::new();
     let mut wte_grad: Option<Tensor<2>> = None;
-    for (chunk_idx, chunk) in targets.chunks(chunk_rows).enumerate() {
+    for (first, chunk) in chunks(targets, wte) {
         let r = chunk.len();
-        let hidden = hidden.clone().narrow(0, chunk_idx * chunk_rows, r); // [r, E]
-        let targets = chunk.iter().map(|&id| id as i64).collect::<Vec<_>>();
-        let targets = Tensor::<2, Int>::from_data(TensorData::new(targets, [r, 1]), &device);
-
-        let logits = hidden.clone().matmul(wte.clone().transpose()); // [r, V]
-        let probabilities = activation::softmax(logits, 1);
-        let target_probabilities = values(probabilities.clone().gather(1, targets.clone()))?;
-        // A probability below f32's range has a loss of 87 nats or more; it counts as 87.
-        let log = |p: f32| f64::from(p.max(f32::MIN_POSITIVE)).ln();
-        loss_sum -= target_probabilities.into_iter().map(log).sum::<f64>();
-
-        let minus_one = Tensor::<2>::full([r, 1], -1.0, &device);
-        let grad = probabilities.scatter(1, targets, minus_one, IndexingUpdateOp::Add); // [r, V]
+        let hidden = hidden.clone().narrow(0, first, r); // [r, E]
+        let probabilities = forward_chunk(hidden.clone(), wte, chunk, &mut found)?.exp(); // [r, V]
+        let weights: Vec<f32> = (first..first + r).map(|row| weight(row, found.logprobs[row])).collect();
+        let weights = Tensor::<2>::from_data(TensorData::new(weights, [r, 1]), &device);
+        let grad = (probabilities * -weights.clone()).scatter(
+            1,
+            ids(chunk, &device),
+            weights,
+            IndexingUpdateOp::Add,
+        ); // [r, V]
         hidden_grads.push(grad.clone().matmul(wte.clone())); // [r, E]
         let chunk_grad = grad.transpose().matmul(hidden); // [V, E]
         wte_grad = Some(match wte_grad {
@@ -67,43 +126,50 @@ pub fn head_loss(hidden: &Tensor<2>, wte: &Tensor<2>, targets: &[u32]) -> Result
             None => chunk_grad,
         });
     }
-    Ok(HeadLoss {
-        loss_sum,
+    Ok(HeadGradients {
+        targets: found,
         hidden_grad: match hidden_grads.len() {
             0 => hidden.zeros_like(),
             _ => Tensor::cat(hidden_grads, 0),
         },
-        wte_grad: wte_grad.unwrap_or_else(|| Tensor::zeros([v, e], &device)),
+        wte_grad: wte_grad.unwrap_or_else(|| wte.zeros_like()),
     })
 }
 
-/// −Σ log p(target), in nats, without gradients. Shapes as [`head_loss`].
-///
-/// # Errors
-/// [`Error::Shape`] if the numbers of rows differ.
-pub fn head_loss_value(hidden: &Tensor<2>, wte: &Tensor<2>, targets: &[u32]) -> Result<f64> {
-    Ok(target_logprobs(hidden, wte, targets)?.into_iter().map(|logprob| -f64::from(logprob)).sum())
-}
-
-/// log p(target) of every row, in nats. Shapes as [`head_loss`].
-///
-/// # Errors
-/// [`Error::Shape`] if the numbers of rows differ.
-pub fn target_logprobs(hidden: &Tensor<2>, wte: &Tensor<2>, targets: &[u32]) -> Result<Vec<f32>> {
-    let [rows, _] = hidden.dims();
-    let [v, _] = wte.dims();
+fn check(hidden: &Tensor<2>, wte: &Tensor<2>, targets: &[u32]) -> Result<()> {
+    let ([rows, _], [v, _]) = (hidden.dims(), wte.dims());
     if rows != targets.len() {
         return Err(Error::Shape(format!("{rows} hidden rows for {} targets", targets.len())));
     }
-    let chunk_rows = (CHUNK_LOGITS / v).max(1);
-    let mut logprobs = Vec::with_capacity(rows);
-    for (chunk_idx, chunk) in targets.chunks(chunk_rows).enumerate() {
-        let r = chunk.len();
-        let hidden = hidden.clone().narrow(0, chunk_idx * chunk_rows, r); // [r, E]
-        let targets = chunk.iter().map(|&id| id as i64).collect::<Vec<_>>();
-        let targets = Tensor::<2, Int>::from_data(TensorData::new(targets, [r, 1]), &hidden.device());
-        let logits = hidden.matmul(wte.clone().transpose()); // [r, V]
-        logprobs.extend(values(activation::log_softmax(logits, 1).gather(1, targets))?);
+    match targets.iter().find(|&&id| id as usize >= v) {
+        Some(id) => Err(Error::Shape(format!("the target {id} in a vocabulary of {v}"))),
+        None => Ok(()),
     }
+}
+
+/// Targets whose logits are held at once, and the first one's row.
+fn chunks<'a>(targets: &'a [u32], wte: &Tensor<2>) -> impl Iterator<Item = (usize, &'a [u32])> {
+    let size = (CHUNK_LOGITS / wte.dims()[0].max(1)).max(1);
+    targets.chunks(size).enumerate().map(move |(idx, chunk)| (idx * size, chunk))
+}
+
+/// Log-probabilities of a chunk, `[r, V]`; what they say of the targets goes to `found`.
+fn forward_chunk(
+    hidden: Tensor<2>,
+    wte: &Tensor<2>,
+    targets: &[u32],
+    found: &mut TargetLogprobs,
+) -> Result<Tensor<2>> {
+    let targets = ids(targets, &hidden.device());
+    let logprobs = activation::log_softmax(hidden.matmul(wte.clone().transpose()), 1); // [r, V]
+    found.logprobs.extend(values(logprobs.clone().gather(1, targets))?);
+    let entropies = (logprobs.clone().exp() * logprobs.clone()).sum_dim(1);
+    found.entropies.extend(values(-entropies)?);
     Ok(logprobs)
+}
+
+/// `[r, 1]`.
+fn ids(targets: &[u32], device: &burn::tensor::Device) -> Tensor<2, Int> {
+    let ids: Vec<i64> = targets.iter().map(|&id| i64::from(id)).collect();
+    Tensor::from_data(TensorData::new(ids, [targets.len(), 1]), device)
 }

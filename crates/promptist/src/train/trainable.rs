@@ -16,9 +16,18 @@ impl Trainable {
     /// Names of heads and of other models' parts do.
     pub fn includes(self, name: &str, num_layers: usize) -> bool {
         let Self::LastLayers(trainable_layers) = self else { return true };
-        let layer = name.strip_prefix("h.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-        layer.is_none_or(|layer| layer + trainable_layers >= num_layers)
+        layer_idx(name).is_none_or(|layer| layer + trainable_layers >= num_layers)
     }
+}
+
+/// How many blocks a model has whose parameters have these names.
+pub(super) fn num_layers<'a>(names: impl Iterator<Item = &'a str>) -> usize {
+    names.filter_map(layer_idx).max().map_or(0, |last| last + 1)
+}
+
+/// The block that a parameter is part of.
+fn layer_idx(name: &str) -> Option<usize> {
+    name.strip_prefix("h.")?.split('.').next()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -28,7 +28,6 @@ use self::examples::{Kind, RewardExample, Texts, drawn, of_every_kind};
 use self::measures::{Classification, Scored, auc, calibrate};
 use self::ratings::RatingReport;
 use crate::atomic::write_atomic;
-use crate::config_file::ConfigFile;
 use crate::decoding::RawDecodingSettings;
 use crate::error::{Error, Result};
 use crate::eval::statistics::{Interval, bootstrap_mean};
@@ -41,6 +40,7 @@ use crate::reward::text::ngrams::{self, Linear, LinearFit};
 use crate::reward::text::trunk::Trunk;
 use crate::reward::text::{Calibration, Family, RewardInfo, Scorer, bounded};
 use crate::reward::{Pair, Retention, TextReward};
+use crate::train::run_folder;
 
 /// Examples read between two looks at the stop flag.
 const CHUNK: usize = 64;
@@ -103,9 +103,10 @@ pub struct KindReport {
 /// [`Error::Config`] or [`Error::File`] if the run folder exists and is not to be resumed, or holds another
 /// config; [`Error::Interrupted`] after `stop`; whatever reading and writing run into.
 pub fn fit(config: &RewardFitConfig, context: &FitContext) -> Result<PathBuf> {
+    run_folder::open(context.run, config, context.resume)?;
     let model_folder = context.run.join("model");
-    if open_run(config, context)? && TextReward::open(&model_folder, context.num_threads).is_ok() {
-        return Ok(model_folder);
+    if model_folder.exists() {
+        return TextReward::open(&model_folder, context.num_threads).map(|_| model_folder);
     }
     let texts = Texts::read(&config.data, config.half, config.seed, context.progress)?;
     let with_model = config.contrast.model_weight > 0.0;
@@ -160,31 +161,6 @@ pub fn fit(config: &RewardFitConfig, context: &FitContext) -> Result<PathBuf> {
         ratings: rating_report(&reward, config, context)?,
     };
     write_run(context, &reward, &report, &test, &test_log_odds, calibration)
-}
-
-/// Makes the run folder, or checks that it is of the same config. Whether it was there.
-fn open_run(config: &RewardFitConfig, context: &FitContext) -> Result<bool> {
-    let path = context.run.join("config.toml");
-    let resolved = config.to_toml()?;
-    if !context.run.exists() {
-        fs::create_dir_all(context.run).map_err(Error::io(context.run))?;
-    }
-    if !path.is_file() {
-        let mut entries = fs::read_dir(context.run).map_err(Error::io(context.run))?;
-        if entries.next().is_some() {
-            return Err(Error::file(context.run, "exists and is not a run"));
-        }
-        write_atomic(&path, |file| file.write_all(resolved.as_bytes()))?;
-        return Ok(false);
-    }
-    if !context.resume {
-        return Err(Error::file(context.run, "is a run already; --resume goes on with it"));
-    }
-    let found = fs::read_to_string(&path).map_err(Error::io(&path))?;
-    if found != resolved {
-        return Err(Error::file(&path, "is of another config; resume with the config it was started with"));
-    }
-    Ok(true)
 }
 
 /// Writes answers that are no person's: the prompter's, sampled at temperature 1 without guidance, as a policy
@@ -399,10 +375,8 @@ fn write_run(
     write_atomic(run.join("card.md"), |file| file.write_all(card.as_bytes()))?;
 
     let (folder, unfinished) = (run.join("model"), run.join("model.unfinished"));
-    for stale in [&unfinished, &folder] {
-        if stale.is_dir() {
-            fs::remove_dir_all(stale).map_err(Error::io(stale))?;
-        }
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished).map_err(Error::io(&unfinished))?;
     }
     reward.save(&unfinished, Some(context.model))?;
     fs::rename(&unfinished, &folder).map_err(Error::io(&folder))?;
