@@ -29,8 +29,10 @@ use crate::template;
 pub enum Kind {
     /// A person wrote it for this input.
     Human,
-    /// The prompter, sampled without guidance.
+    /// The prompter, sampled at temperature 1 without guidance, as a policy explores.
     Model,
+    /// The prompter as users get it.
+    Guided,
     /// Nothing is added.
     Unchanged,
     /// What is added is plain text: another user's input, a caption.
@@ -50,7 +52,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All that no person wrote, but for [`Kind::Model`].
+    /// The prompter's own.
+    pub const SAMPLED: [Self; 2] = [Self::Model, Self::Guided];
+
+    /// All else that no person wrote.
     pub const SPOILT: [Self; 8] = [
         Self::Unchanged,
         Self::Plain,
@@ -66,7 +71,8 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Human => "written by people",
-            Self::Model => "the prompter's own",
+            Self::Model => "the prompter's own, as it explores",
+            Self::Guided => "the prompter's own, as users get it",
             Self::Unchanged => "unchanged input",
             Self::Plain => "plain text added",
             Self::Misfit => "additions of another input",
@@ -82,7 +88,7 @@ impl Kind {
 /// An answer and where it comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RewardExample {
-    /// Input and answer. The answer of a [`Kind::Model`] is empty until it is sampled.
+    /// Input and answer. The answer of a kind that is sampled is empty until then.
     pub pair: Pair,
     /// Where the answer comes from.
     pub kind: Kind,
@@ -258,11 +264,8 @@ pub fn drawn(
     seed: u64,
 ) -> Vec<RewardExample> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let weights: Vec<(Kind, f64)> = Kind::SPOILT
-        .map(|kind| (kind, 1.0))
-        .into_iter()
-        .chain([(Kind::Model, contrast.model_weight)])
-        .collect();
+    let sampled = Kind::SAMPLED.map(|kind| (kind, contrast.model_weight / 2.0));
+    let weights: Vec<(Kind, f64)> = Kind::SPOILT.map(|kind| (kind, 1.0)).into_iter().chain(sampled).collect();
     let mut examples = Vec::with_capacity(targets.len() * (1 + contrast.per_target));
     for target in targets {
         examples.push(target.example(Kind::Human, contrast.per_target as f64));
@@ -277,7 +280,8 @@ pub fn drawn(
 /// People's answers with one of every other kind each.
 pub fn of_every_kind(targets: &[Target], plain: &[String], model: bool, seed: u64) -> Vec<RewardExample> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let kinds: Vec<Kind> = Kind::SPOILT.into_iter().chain(model.then_some(Kind::Model)).collect();
+    let sampled: &[Kind] = if model { &Kind::SAMPLED } else { &[] };
+    let kinds: Vec<Kind> = Kind::SPOILT.into_iter().chain(sampled.iter().copied()).collect();
     let mut examples = Vec::with_capacity(targets.len() * (1 + kinds.len()));
     for target in targets {
         examples.push(target.example(Kind::Human, kinds.len() as f64));
@@ -305,7 +309,7 @@ impl Target {
         let addition = match kind {
             Kind::Human => self.addition.clone(),
             Kind::Unchanged => String::new(),
-            Kind::Model => {
+            Kind::Model | Kind::Guided => {
                 let mut example = self.with(kind, 1.0, "");
                 example.pair.adapted_prompt.clear();
                 return example;
@@ -453,7 +457,7 @@ mod tests {
             assert_eq!(sum(0.0), sum(1.0));
         }
         let none = ContrastConfig { model_weight: 0.0, ..contrast };
-        assert!(drawn(&targets(), &plain, &none, 1).iter().all(|e| e.kind != Kind::Model));
+        assert!(drawn(&targets(), &plain, &none, 1).iter().all(|e| !Kind::SAMPLED.contains(&e.kind)));
     }
 
     #[test]
