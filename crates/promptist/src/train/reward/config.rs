@@ -4,12 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config_file::ConfigFile;
+use crate::config_file::{ConfigFile, move_to_data_folder};
 use crate::error::{Error, Result};
 use crate::reward::text::Family;
-
-/// Where the shared data lies, seen from the project's root.
-const DATA_FOLDER: &str = "../shared/data";
 
 /// A fit of a text reward.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -135,11 +132,7 @@ impl RewardFitConfig {
         let data = &mut self.data;
         let mut paths = vec![&mut data.train, &mut data.validation, &mut data.test];
         paths.extend(data.plain.iter_mut().chain(&mut data.exclude).chain(&mut self.ratings));
-        for path in paths {
-            if let Ok(inside) = path.strip_prefix(DATA_FOLDER) {
-                *path = folder.join(inside);
-            }
-        }
+        move_to_data_folder(paths, folder);
         self
     }
 }
