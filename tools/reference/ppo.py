@@ -6,14 +6,15 @@ Shapes: B responses of at most T tokens, `[B, T]` with a mask that is 1 where a 
 token is the last of them. Everything under the mask's zeros is 0. Gradients come from autograd, so they
 are PyTorch's: where `maximum` has a tie, half of each branch's.
 
-The formulas are those of microsoft/LMOps, `promptist/trlx/trlx/model/accelerate_ppo_model.py` (`loss`),
-`orchestrator/ppo_orchestrator.py` (`make_experience`) and `utils/modeling.py` (`whiten`), of which `released_loss`
-is a transcript to check ours against.
+The formulas are those of microsoft/LMOps at 20645abe, `promptist/trlx/trlx/`: `loss` of
+`model/accelerate_ppo_model.py`, `make_experience` of `orchestrator/ppo_orchestrator.py`, `whiten` of
+`utils/modeling.py`. `losses_by_scalars` goes through them number by number, to check the tensors' way.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ def ragged(values: Tensor, mask: Tensor) -> list[list[float]]:
 def token_rewards(
     logprobs: Tensor, ref_logprobs: Tensor, scores: Tensor, mask: Tensor, kl_coef: float, replaces: bool
 ) -> Tensor:
-    """A charge for every token, and the score at the last: added, or (`replaces`, Q7) instead of its charge."""
+    """A charge for every token, and at the last the score: added, or (`replaces`, Q7) in its place."""
     rewards = -kl_coef * (logprobs - ref_logprobs) * mask
     last = mask.sum(1).long()[:, None] - 1
     at_last = scores[:, None] if replaces else rewards.gather(1, last) + scores[:, None]
@@ -104,35 +105,39 @@ def next_kl_coef(kl_coef: float, kl: float, responses: int, target: float, horiz
     return kl_coef * (1.0 + error * responses / horizon)
 
 
-def released_loss(
-    rewards: Tensor,
-    old_values: Tensor,
-    old_logprobs: Tensor,
-    logprobs: Tensor,
-    values: Tensor,
-    mask: Tensor,
-    settings: dict[str, float],
-) -> tuple[Tensor, Tensor]:
-    """Policy and value loss step by step as the released `loss` computes them, padding whitened along."""
-    width = rewards.shape[1]
-    last_gae: Tensor | float = 0.0
-    reversed_advantages = []
-    for t in reversed(range(width)):
-        next_value = old_values[:, t + 1] if t < width - 1 else 0.0
-        delta = rewards[:, t] + settings["gamma"] * next_value - old_values[:, t]
-        last_gae = delta + settings["gamma"] * settings["lam"] * last_gae
-        reversed_advantages.append(last_gae)
-    advantages = torch.stack(reversed_advantages[::-1], 1)
-    returns = advantages + old_values
-    var, mean = torch.var_mean(advantages)
-    advantages = (advantages - mean) * torch.rsqrt(var + 1e-8)
-    cliprange, cliprange_value = settings["cliprange"], settings["cliprange_value"]
-    clipped = torch.max(torch.min(values, old_values + cliprange_value), old_values - cliprange_value)
-    vf_loss = 0.5 * torch.sum(torch.max((values - returns) ** 2, (clipped - returns) ** 2) * mask) / mask.sum()
-    ratio = torch.exp(logprobs - old_logprobs)
-    clamped = torch.clamp(ratio, 1.0 - cliprange, 1.0 + cliprange)
-    pg_loss = torch.sum(torch.max(-advantages * ratio, -advantages * clamped) * mask) / mask.sum()
-    return pg_loss, vf_loss
+def losses_by_scalars(
+    rewards: list[list[float]],
+    old_values: list[list[float]],
+    old_logprobs: list[list[float]],
+    logprobs: list[list[float]],
+    values: list[list[float]],
+    with_padding: bool,
+) -> tuple[float, float]:
+    """Policy and value loss in plain Python, with the released gamma, lambda and clips."""
+    gamma, lam, clip = 1.0, 0.95, 0.2
+    advantages = []
+    for row, of_row in zip(rewards, old_values, strict=True):
+        ahead, next_value, reversed_row = 0.0, 0.0, []
+        for reward, value in zip(reversed(row), reversed(of_row), strict=True):
+            ahead = reward + gamma * next_value - value + gamma * lam * ahead
+            next_value = value
+            reversed_row.append(ahead)
+        advantages.append(reversed_row[::-1])
+    measured = [advantage for row in advantages for advantage in row]
+    tokens = len(measured)
+    if with_padding:
+        measured += [0.0] * (len(rewards) * max(map(len, rewards)) - tokens)
+    mean, deviation = statistics.fmean(measured), math.sqrt(statistics.variance(measured) + 1e-8)
+    policy_loss = value_loss = 0.0
+    for row, of_row in enumerate(advantages):
+        for token, advantage in enumerate(of_row):
+            ratio = math.exp(logprobs[row][token] - old_logprobs[row][token])
+            whitened = (advantage - mean) / deviation
+            policy_loss += max(-whitened * ratio, -whitened * min(max(ratio, 1 - clip), 1 + clip))
+            value, old = values[row][token], old_values[row][token]
+            near = min(max(value, old - clip), old + clip)
+            value_loss += 0.5 * max((value - advantage - old) ** 2, (near - advantage - old) ** 2)
+    return policy_loss / tokens, value_loss / tokens
 
 
 def normal_rows(lengths: list[int], generator: torch.Generator, scale: float = 1.0) -> list[list[float]]:
@@ -186,7 +191,23 @@ def whiten_cases(generator: torch.Generator) -> list[dict]:
 
 def policy_cases(generator: torch.Generator) -> dict:
     """Log-probabilities on both sides of both bounds, far beyond them, equal, and with no advantage."""
-    differences = [0.0, 1e-12, -1e-12, 0.1, -0.1, 0.182, 0.183, -0.223, -0.2232, 1.0, -1.0, 5.0, -5.0, 30.0, -30.0]
+    differences = [
+        0.0,
+        1e-12,
+        -1e-12,
+        0.1,
+        -0.1,
+        0.182,
+        0.183,
+        -0.223,
+        -0.2232,
+        1.0,
+        -1.0,
+        5.0,
+        -5.0,
+        30.0,
+        -30.0,
+    ]
     rows = []
     for difference in differences:
         for advantage in (2.5, -2.5, 1e-9, 0.0):
@@ -275,58 +296,68 @@ def kl_controller_cases() -> list[dict]:
 
 
 def optimizer_cases(generator: torch.Generator) -> list[dict]:
-    """Three updates of a matrix and a vector by both settings of AdamW: ours decays matrices alone, the
-    released code (Q9) leaves PyTorch's defaults, 0.01 on everything and epsilon 1e-8."""
+    """Three updates of a matrix and a vector, gradients from large to below epsilon. Ours decays matrices
+    alone; the released code (Q9) leaves PyTorch's defaults, 0.01 on everything and epsilon 1e-8. The learning
+    rate, and our decay, are high enough to see a decay in float32."""
+    lr, betas = 1e-2, (0.9, 0.95)
+    start = {"matrix": exact(normal_rows([4, 4], generator)), "vector": exact(normal_rows([5], generator)[0])}
+    gradients = [
+        {
+            name: scale * torch.randn(value.shape, generator=generator).double()
+            for name, value in start.items()
+        }
+        for scale in (1.0, 1e-3, 1e-7)
+    ]
     cases = []
-    settings = {
-        "fixed": {"eps": 1e-6, "matrix_decay": 1e-6, "vector_decay": 0.0},
-        "compat": {"eps": 1e-8, "matrix_decay": 0.01, "vector_decay": 0.01},
-    }
-    start = normal_rows([6, 4], generator)
-    gradients = [normal_rows([6, 4], generator, scale) for scale in (1.0, 1e-3, 1e-7)]
-    for name, setting in settings.items():
-        matrix, vector = (torch.nn.Parameter(exact(values)) for values in start)
-        groups = [
-            {"params": [matrix], "weight_decay": setting["matrix_decay"]},
-            {"params": [vector], "weight_decay": setting["vector_decay"]},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=5e-5, betas=(0.9, 0.95), eps=setting["eps"], foreach=False)
-        for of_matrix, of_vector in gradients:
-            matrix.grad, vector.grad = exact(of_matrix), exact(of_vector)
+    for name, eps, decay in (("fixed", 1e-6, {"matrix": 0.1, "vector": 0.0}), ("compat", 1e-8, None)):
+        parameters = {key: torch.nn.Parameter(value.clone()) for key, value in start.items()}
+        if decay:
+            groups = [{"params": [value], "weight_decay": decay[key]} for key, value in parameters.items()]
+            optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, foreach=False)
+        else:
+            optimizer = torch.optim.AdamW(parameters.values(), lr=lr, betas=betas, foreach=False)
+        for gradient in gradients:
+            for key, parameter in parameters.items():
+                parameter.grad = gradient[key].clone()
             optimizer.step()
+        assert all(group["eps"] == eps for group in optimizer.param_groups)
         cases.append(
             {
                 "name": name,
-                "lr": 5e-5,
-                "beta_1": 0.9,
-                "beta_2": 0.95,
-                **setting,
-                "start": start,
-                "gradients": gradients,
-                "end": [matrix.tolist(), vector.tolist()],
+                "lr": lr,
+                "betas": {"beta_1": betas[0], "beta_2": betas[1]},
+                "eps": eps,
+                "weight_decay": optimizer.param_groups[0]["weight_decay"],
+                "decays_vectors": optimizer.param_groups[-1]["weight_decay"] > 0.0,
+                "start": {key: value.flatten().tolist() for key, value in start.items()},
+                "gradients": [
+                    {key: g.flatten().tolist() for key, g in gradient.items()} for gradient in gradients
+                ],
+                "end": {key: value.flatten().tolist() for key, value in parameters.items()},
             }
         )
     return cases
 
 
-def check_against_released(generator: torch.Generator) -> None:
-    """Our pieces put together, with padding whitened along, are the released loss."""
+def check_losses(generator: torch.Generator) -> None:
+    """The pieces put together are what plain Python makes of them."""
     lengths = [4, 9, 1, 6]
-    settings = {"gamma": 1.0, "lam": 0.95, "cliprange": 0.2, "cliprange_value": 0.2}
-    (rewards, mask), *others = (pad(normal_rows(lengths, generator)) for _ in range(5))
-    old_values, old_logprobs, logprobs, values = (padded for padded, _ in others)
+    rows = [normal_rows(lengths, generator) for _ in range(5)]
+    mask = pad(rows[0])[1]
+    rewards, old_values, old_logprobs, logprobs, values = (pad(of_all)[0] for of_all in rows)
     advantages = gae(rewards, old_values, 1.0, 0.95) * mask
-    whitened = whiten(advantages, mask, with_padding=True)
-    pg_loss = masked_mean(policy_losses(logprobs, old_logprobs, whitened, 0.2), mask)
-    vf_loss = masked_mean(value_losses(values, old_values, advantages + old_values, 0.2), mask)
-    theirs = released_loss(rewards, old_values, old_logprobs, logprobs, values, mask, settings)
-    torch.testing.assert_close((pg_loss, vf_loss), theirs, rtol=1e-13, atol=1e-13)
+    for with_padding in (False, True):
+        whitened = whiten(advantages, mask, with_padding)
+        policy_loss = masked_mean(policy_losses(logprobs, old_logprobs, whitened, 0.2), mask)
+        value_loss = masked_mean(value_losses(values, old_values, advantages + old_values, 0.2), mask)
+        expected = losses_by_scalars(*rows, with_padding)
+        torch.testing.assert_close(exact([policy_loss, value_loss]), exact(expected), rtol=1e-12, atol=1e-12)
 
 
 def main() -> None:
     use_one_thread()
     generator = torch.Generator().manual_seed(SEED)
-    check_against_released(generator)
+    check_losses(generator)
     write_json(
         GOLDEN_DIR / "ppo" / "equations.json",
         {

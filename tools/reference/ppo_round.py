@@ -191,7 +191,9 @@ class Round:
         self, case: Case, sft: Weights, policy: Weights, value: Weights, batch: Batch, scores: Tensor
     ) -> None:
         self.case, self.batch = case, batch
-        self.policy = {name: weight.clone().requires_grad_(case.trains(name)) for name, weight in policy.items()}
+        self.policy = {
+            name: weight.clone().requires_grad_(case.trains(name)) for name, weight in policy.items()
+        }
         head = {name: weight for name, weight in value.items() if name.startswith("v_head.")}
         of_value = head if case.has_shared_trunk else value
         self.value = {name: weight.clone().requires_grad_() for name, weight in of_value.items()}
@@ -274,7 +276,9 @@ class Round:
 
 
 def norm_of_gradients(weights: Weights) -> float:
-    squares = [weight.grad.double().square().sum().item() for weight in weights.values() if weight.requires_grad]
+    squares = [
+        weight.grad.double().square().sum().item() for weight in weights.values() if weight.requires_grad
+    ]
     return math.sqrt(math.fsum(squares))
 
 
@@ -292,7 +296,12 @@ def draw_networks() -> tuple[GPT2LMHeadModel, Weights, Weights, Weights]:
     policy = {name: moved(name, weight) for name, weight in sft.items()}
     value = {name: moved(name, weight) for name, weight in sft.items()}
     e = CONFIG.n_embd
-    for name, shape in {"0.weight": (2 * e, e), "0.bias": (2 * e,), "2.weight": (1, 2 * e), "2.bias": (1,)}.items():
+    for name, shape in {
+        "0.weight": (2 * e, e),
+        "0.bias": (2 * e,),
+        "2.weight": (1, 2 * e),
+        "2.bias": (1,),
+    }.items():
         value[f"v_head.{name}"] = 0.3 * torch.randn(shape, generator=generator)
     return model, sft, policy, value
 
@@ -358,7 +367,8 @@ def kl_coef_after(round_: Round, steps: list[dict[str, float]]) -> float:
 def largest_difference(left: Weights, right: Weights, gradients: Weights) -> float:
     """Where the first gradient is large enough for AdamW, which divides by its size, to mean something."""
     differences = [
-        (left[name].double() - right[name].double()).abs()[gradients[name].abs() > LEAST_GRADIENT] for name in left
+        (left[name].double() - right[name].double()).abs()[gradients[name].abs() > LEAST_GRADIENT]
+        for name in left
     ]
     return max(difference.max().item() for difference in differences if difference.numel())
 
@@ -369,7 +379,9 @@ def save_model(name: str, weights: Weights) -> None:
     CONFIG.save_pretrained(folder)
     head = {key: value for key, value in weights.items() if key.startswith("v_head.")}
     trunk = {f"transformer.{key}": value for key, value in weights.items() if key not in head}
-    save_tensors(folder / "model.safetensors", {**trunk, **head}, {"format": "pt", **metadata(SEED, "float32")})
+    save_tensors(
+        folder / "model.safetensors", {**trunk, **head}, {"format": "pt", **metadata(SEED, "float32")}
+    )
 
 
 def main() -> None:

@@ -7,12 +7,20 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor};
+use promptist::nn::{ParameterMap, Parameters};
+use promptist::train::adamw::{AdamW, AdamWConfig, Decay, Gradients};
 use promptist::train::ppo::{gae, kl, loss, whiten};
+use promptist::train::trainable::Trainable;
 use serde::Deserialize;
 
 /// Of f64 functions, relative to 1 or to the number if that is larger. Seen: 1.5e-13, in the
 /// whitening of numbers near 1000.
 const EQUATION_TOLERANCE: f64 = 1e-10;
+/// Of weights in f32 after three updates, of the learning rate. Seen on flex: 1.8e-5.
+const WEIGHT_TOLERANCE: f64 = 1e-4;
 
 #[derive(Deserialize)]
 struct Equations {
@@ -20,6 +28,7 @@ struct Equations {
     whiten: Vec<WhitenCase>,
     rewards: Vec<RewardCase>,
     kl_controller: Vec<ControllerCase>,
+    optimizer: Vec<OptimizerCase>,
     policy_loss: PolicyCases,
     value_loss: ValueCases,
 }
@@ -61,6 +70,28 @@ struct ControllerCase {
     horizon: f64,
     next: f64,
 }
+
+#[derive(Deserialize)]
+struct OptimizerCase {
+    name: String,
+    lr: f64,
+    betas: Betas,
+    eps: f64,
+    weight_decay: f64,
+    decays_vectors: bool,
+    start: Values,
+    gradients: Vec<Values>,
+    end: Values,
+}
+
+#[derive(Deserialize)]
+struct Betas {
+    beta_1: f64,
+    beta_2: f64,
+}
+
+/// By parameter.
+type Values = BTreeMap<String, Vec<f32>>;
 
 #[derive(Deserialize)]
 struct PolicyCases {
@@ -163,6 +194,58 @@ fn value_losses_and_gradients_equal_pytorchs() {
         assert_eq!(found.is_clipped, cases.is_clipped[idx], "{about}");
     }
     println!("{} value losses: {worst:.1e}", cases.losses.len());
+}
+
+/// Q9 is the second case: everything decays, and epsilon is PyTorch's default.
+#[test]
+fn adamw_equals_pytorchs() {
+    for case in equations().optimizer {
+        for (device_name, device) in common::devices() {
+            let (beta_1, beta_2) = (case.betas.beta_1, case.betas.beta_2);
+            let config = AdamWConfig {
+                betas: (beta_1, beta_2),
+                eps: case.eps,
+                weight_decay: case.weight_decay,
+                decay: if case.decays_vectors { Decay::All } else { Decay::Matrices },
+                max_grad_norm: f64::INFINITY,
+                trainable: Trainable::All,
+            };
+            let mut weights = TwoParameters::zeros(&device);
+            weights = weights.load(|name, _| Ok(case.start[name].clone())).expect("as many values");
+            let mut optimizer = AdamW::default();
+            for gradients in &case.gradients {
+                let gradient = |values: &[f32]| Tensor::<1>::from_data(values, &device);
+                let gradients: Gradients =
+                    gradients.iter().map(|(name, values)| (name.clone(), gradient(values))).collect();
+                (weights, _) = optimizer.update(weights, &gradients, 1.0, case.lr, &config).expect("finite");
+            }
+            let mut worst = 0.0_f64;
+            for (name, _, found) in weights.to_parameters().expect("readable") {
+                let error = f64::from(common::max_difference(&found, &case.end[&name])) / case.lr;
+                assert!(error <= WEIGHT_TOLERANCE, "{}, {name}: {error:e} of the learning rate", case.name);
+                worst = worst.max(error);
+            }
+            println!("{device_name}, AdamW {}: {worst:.1e} of the learning rate", case.name);
+        }
+    }
+}
+
+#[derive(Clone)]
+struct TwoParameters {
+    matrix: Tensor<2>,
+    vector: Tensor<1>,
+}
+
+impl TwoParameters {
+    fn zeros(device: &Device) -> Self {
+        Self { matrix: Tensor::zeros([2, 4], device), vector: Tensor::zeros([5], device) }
+    }
+}
+
+impl Parameters for TwoParameters {
+    fn map_parameters(self, _: &str, map: &mut impl ParameterMap) -> promptist::Result<Self> {
+        Ok(Self { matrix: map.map("matrix", self.matrix)?, vector: map.map("vector", self.vector)? })
+    }
 }
 
 fn equations() -> Equations {

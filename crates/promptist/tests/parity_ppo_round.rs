@@ -563,7 +563,7 @@ fn open(name: &str, device: &Device) -> Gpt2 {
 
 fn value_network(device: &Device, has_own_trunk: bool) -> ValueNetwork {
     let trunk = open("value", device);
-    let weights = Weights::open(&golden("ppo/value")).expect("weights");
+    let weights = Weights::open(golden("ppo/value")).expect("weights");
     let head = ValueHead::zeros(trunk.config().n_embd, device)
         .load(|name, shape| weights.get_f32(name, shape))
         .expect("a value head");

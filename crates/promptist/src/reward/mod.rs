@@ -11,6 +11,7 @@
 pub mod http;
 pub mod image;
 
+mod phrase;
 mod term_config;
 mod weighted_sum;
 
@@ -18,6 +19,7 @@ pub use image::{
     ImageMeasure, ImageReward, ImageScores, ImageTerm, KNEE, Noise, PairScore, RewardConfig, Score, Summary,
     relevance,
 };
+pub use phrase::EndsWith;
 pub use term_config::{TermConfig, TermKind};
 pub use weighted_sum::{Term, TermScores, WeightedSum};
 

@@ -68,12 +68,16 @@ fn strips<const WIDTH: usize, const FUSED: bool>(
 #[inline(always)]
 fn strip<const WIDTH: usize, const FUSED: bool>(left: Left, right: &[Right], first: usize, tile: &mut Tile) {
     let mut sums = [[0.0; WIDTH]; ROWS];
-    let left = left.map(|row| &row[..right.len()]);
+    // By name: in an array of slices each length would be checked at each term.
+    let [a, b, c, d, e, f] = left.map(|row| &row[..right.len()]);
     for (term, right) in right.iter().enumerate() {
-        let right = &right.0[first..first + WIDTH];
+        let left = [a[term], b[term], c[term], d[term], e[term], f[term]];
+        // Read once into registers: read anew for each row, the loads and not the sums would set the pace.
+        let mut values = [0.0; WIDTH];
+        values.copy_from_slice(&right.0[first..first + WIDTH]);
         for row in 0..ROWS {
             for column in 0..WIDTH {
-                let (x, y, sum) = (left[row][term], right[column], sums[row][column]);
+                let (x, y, sum) = (left[row], values[column], sums[row][column]);
                 sums[row][column] = if FUSED { x.mul_add(y, sum) } else { x * y + sum };
             }
         }

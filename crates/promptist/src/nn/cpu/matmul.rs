@@ -10,6 +10,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::kernel::{self, COLUMNS, Left, ROWS, Right, Tile};
+use super::transpose::{BLOCK, turned};
 use crate::simd::Isa;
 
 /// Most terms of the sums that are added at once: a panel of the right factor is then 96 KB.
@@ -23,6 +24,11 @@ const RIGHT_PANELS: usize = 8;
 const TASKS_A_THREAD: usize = 2;
 /// Multiplications below which another thread costs more than it brings.
 const LEAST_WORK: usize = 1 << 18;
+/// How much more a number costs that is packed than one of the left factor that is read.
+const PACKING: usize = 4;
+/// An output of more rows than this is cut into blocks of [`BLOCK_ROWS`], whose sums stay in the caches.
+const TALL: usize = 2048;
+const BLOCK_ROWS: usize = 384;
 
 /// The right factor of a product, which can write itself as panels: panel i holds its columns from
 /// i · [`COLUMNS`] on.
@@ -33,6 +39,12 @@ pub trait RightFactor: Sync {
 
     /// The whole factor, panel after panel, if it is kept so.
     fn packed(&self) -> Option<&[Right]> {
+        None
+    }
+
+    /// The whole factor in panels, for a product that reads it many times; none if it is kept so, or would
+    /// take too much room.
+    fn pack_whole(&self) -> Option<Packed> {
         None
     }
 }
@@ -84,26 +96,38 @@ impl RightFactor for Matrix<'_> {
             self.pack_panel(panel, terms.clone(), into);
         }
     }
+
+    fn pack_whole(&self) -> Option<Packed> {
+        Some(Packed::of(*self))
+    }
 }
 
 impl Matrix<'_> {
     fn pack_panel(&self, panel: usize, terms: Range<usize>, into: &mut [Right]) {
-        /// Terms that are turned at once, so that what is written stays in the first cache.
-        const TURNED: usize = 16;
         let first = panel * COLUMNS;
         let count = COLUMNS.min(self.columns - first);
+        let values = &self.values[first * self.column_stride + terms.start * self.row_stride..];
         if self.column_stride == 1 {
-            for (term, into) in terms.zip(into) {
-                into.0[..count].copy_from_slice(&self.values[term * self.row_stride + first..][..count]);
+            for (term, into) in into.iter_mut().enumerate() {
+                into.0[..count].copy_from_slice(&values[term * self.row_stride..][..count]);
             }
             return;
         }
-        for (block, into) in into.chunks_mut(TURNED).enumerate() {
-            let term = terms.start + block * TURNED;
-            for column in 0..count {
-                let values = &self.values[(first + column) * self.column_stride + term * self.row_stride..];
-                for (into, value) in into.iter_mut().zip(values.iter().step_by(self.row_stride)) {
-                    into.0[column] = *value;
+        // Transposed: the terms of a column stand together. Few columns at a time are read along them.
+        for column in (0..count).step_by(BLOCK) {
+            let values = &values[column * self.column_stride..];
+            for (block, into) in into.chunks_mut(BLOCK).enumerate() {
+                let values = &values[block * BLOCK..];
+                if into.len() == BLOCK && column + BLOCK <= count {
+                    for (into, numbers) in into.iter_mut().zip(turned(values, self.column_stride)) {
+                        into.0[column..column + BLOCK].copy_from_slice(&numbers);
+                    }
+                    continue;
+                }
+                for idx in 0..BLOCK.min(count - column) {
+                    for (into, value) in into.iter_mut().zip(&values[idx * self.column_stride..]) {
+                        into.0[column + idx] = *value;
+                    }
                 }
             }
         }
@@ -121,7 +145,11 @@ pub struct Packed {
 impl Packed {
     /// The factor whose columns stand one after the other in `values`.
     pub fn of_columns(values: &[f32], columns: usize, terms: usize) -> Self {
-        let factor = Matrix::rows(values, columns, terms, terms).transposed();
+        Self::of(Matrix::rows(values, columns, terms, terms).transposed())
+    }
+
+    fn of(factor: Matrix) -> Self {
+        let (terms, columns) = (factor.rows, factor.columns);
         let mut panels = vec![ZEROS; columns.div_ceil(COLUMNS) * terms];
         let each = panels.par_chunks_exact_mut(terms.max(1)).enumerate();
         each.for_each(|(panel, into)| factor.pack_panel(panel, 0..terms, into));
@@ -170,14 +198,25 @@ pub enum Onto<'a> {
 /// # Panics
 /// If the shapes do not fit each other or reach past their slices.
 pub fn matmul(output: &mut [f32], row_stride: usize, left: Matrix, right: Matrix, onto: Onto) {
-    assert_eq!(left.columns, right.rows, "inner dimensions");
-    assert!(left.column_stride == 1, "a left factor is read by rows");
     assert!(row_stride >= right.columns, "the output's shape");
     let mut rows: Vec<&mut [f32]> =
         output.chunks_mut(row_stride.max(1)).take(left.rows).map(|row| &mut row[..right.columns]).collect();
-    assert_eq!(rows.len(), left.rows, "the output's shape");
+    matmul_rows(&mut rows, left, right, onto);
+}
+
+/// The same into rows that stand anywhere.
+///
+/// # Panics
+/// If the shapes do not fit each other.
+pub fn matmul_rows(output: &mut [&mut [f32]], left: Matrix, right: Matrix, onto: Onto) {
+    assert_eq!(left.columns, right.rows, "inner dimensions");
+    assert!(left.column_stride == 1, "a left factor is read by rows");
+    assert!(
+        output.len() == left.rows && output.iter().all(|row| row.len() == right.columns),
+        "the output's shape"
+    );
     let whole = Block { rows: 0..left.rows, columns: 0..right.columns };
-    multiply(Isa::detect(), left.columns, &whole, left, &right, &mut rows, onto);
+    multiply(Isa::detect(), left.columns, &whole, left, &right, output, onto);
 }
 
 /// `output = left · right` and what it is added to, on all threads. `output` is `[rows, columns]`.
@@ -193,8 +232,14 @@ pub fn matmul_parallel(
     if output.is_empty() {
         return;
     }
+    if rows > TALL
+        && let Some(packed) = right.pack_whole()
+    {
+        return matmul_parallel(output, [rows, terms, columns], left, &packed, onto);
+    }
     let isa = Isa::detect();
-    let [height, width] = block_size([rows, terms, columns], rayon::current_num_threads());
+    let packing = if right.packed().is_some() { 1 } else { PACKING };
+    let [height, width] = block_size([rows, terms, columns], rayon::current_num_threads(), packing);
     let across = columns.div_ceil(width);
     let block = |idx: usize| {
         let (row, column) = (idx / across * height, idx % across * width);
@@ -214,15 +259,15 @@ pub fn matmul_parallel(
 }
 
 /// Rows and columns of the blocks that threads take, in whole panels: several for each thread, cut where that
-/// has the fewest panels packed twice.
-fn block_size([rows, terms, columns]: [usize; 3], num_threads: usize) -> [usize; 2] {
+/// costs least: blocks beside each other read the same rows, those below each other pack the same columns.
+fn block_size([rows, terms, columns]: [usize; 3], num_threads: usize, packing: usize) -> [usize; 2] {
     let work = rows * columns * terms.max(1);
     let wanted = if num_threads == 1 { 1 } else { (num_threads * TASKS_A_THREAD).min(work / LEAST_WORK) };
-    let (mut down, mut across) = (1, 1);
+    let (mut down, mut across) = (if rows > TALL { rows.div_ceil(BLOCK_ROWS) } else { 1 }, 1);
     while down * across < wanted {
         let (can_down, can_across) = (down * ROWS < rows, across * COLUMNS < columns);
         match (can_down, can_across) {
-            (true, _) if columns < rows || !can_across => down += 1,
+            (true, _) if columns * packing < rows || !can_across => down += 1,
             (_, true) => across += 1,
             _ => break,
         }
@@ -260,10 +305,10 @@ fn multiply(
 ) {
     let left_panels = block.rows.start / ROWS..block.rows.end.div_ceil(ROWS);
     let right_panels = block.columns.start / COLUMNS..block.columns.end.div_ceil(COLUMNS);
-    // Evenly, so that the last block is no short one.
-    let terms_at_once = terms.div_ceil(terms.div_ceil(TERMS).max(1)).max(1);
+    let terms_at_once = evenly(terms, TERMS);
     SCRATCH.with_borrow_mut(|Scratch { right: room, tiles }| {
-        for right_panels in chunks(right_panels, RIGHT_PANELS) {
+        let right_panels_at_once = evenly(right_panels.len(), RIGHT_PANELS);
+        for right_panels in chunks(right_panels, right_panels_at_once) {
             tiles.clear();
             tiles.resize(left_panels.len() * right_panels.len(), [[0.0; COLUMNS]; ROWS]);
             for range in chunks(0..terms, terms_at_once) {
@@ -346,6 +391,11 @@ impl<'a> Panels<'a> {
     }
 }
 
+/// How many of `len` to take at a time, at most `most`, so that the last are no few.
+fn evenly(len: usize, most: usize) -> usize {
+    len.div_ceil(len.div_ceil(most).max(1)).max(1)
+}
+
 /// The range in stretches of at most `size`.
 fn chunks(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
@@ -411,9 +461,9 @@ mod tests {
 
         #[test]
         fn blocks_are_whole_panels_and_cover_all(
-            rows in 1..3000_usize, terms in 0..3000_usize, columns in 1..3000_usize, threads in 1..65_usize,
+            rows in 1..9000_usize, terms in 0..3000_usize, columns in 1..3000_usize, threads in 1..65_usize,
         ) {
-            let [height, width] = block_size([rows, terms, columns], threads);
+            let [height, width] = block_size([rows, terms, columns], threads, PACKING);
             prop_assert!(height % ROWS == 0 && width % COLUMNS == 0 && height > 0 && width > 0);
         }
     }
@@ -432,6 +482,22 @@ mod tests {
             });
             let tiles: Vec<_> = tiles.collect();
             assert!(tiles.iter().all(|tile| *tile == tiles[0]), "{columns} columns");
+        }
+    }
+
+    #[test]
+    fn a_tall_product_is_as_any() {
+        let (rows, terms, columns) = (TALL + 7, 9, 70);
+        let (left, right) = (numbers(rows * terms, 0), numbers(terms * columns, 7));
+        let mut output = vec![1.0; rows * columns];
+        let (left, right) =
+            (Matrix::rows(&left, rows, terms, terms), Matrix::rows(&right, terms, columns, columns));
+        matmul_parallel(&mut output, [rows, terms, columns], left, &right, Onto::Output);
+        for place in (0..output.len()).step_by(131) {
+            let (i, j) = (place / columns, place % columns);
+            let sum: f32 =
+                (0..terms).map(|l| left.values[i * terms + l] * right.values[l * columns + j]).sum();
+            assert_eq!(output[place], 1.0 + sum, "row {i}, column {j}");
         }
     }
 

@@ -7,6 +7,7 @@ pub mod elementwise;
 pub mod group_norm;
 pub mod kernel;
 pub mod matmul;
+pub mod transpose;
 
 use burn::tensor::{DType, Tensor, TensorData};
 
