@@ -40,8 +40,8 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     let mut config = EvalConfig::read(&args.config)?;
-    if let Some(folder) = std::env::var_os("PROMPTIST_DATA").filter(|folder| !folder.is_empty()) {
-        config = config.with_data_folder(Path::new(&folder));
+    if let Some(folder) = models::data_folder() {
+        config = config.with_data_folder(&folder);
     }
     if args.out.join("report.json").exists() {
         bail!("{}: holds a report already; name another folder", args.out.display());

@@ -13,6 +13,11 @@ use promptist::prompter::{Backend, Prompter};
 use crate::exit::UsageError;
 use crate::progress::Bars;
 
+/// The folder to read in the place of ../shared/data: `PROMPTIST_DATA`.
+pub fn data_folder() -> Option<PathBuf> {
+    std::env::var_os("PROMPTIST_DATA").filter(|folder| !folder.is_empty()).map(PathBuf::from)
+}
+
 #[derive(clap::Args)]
 pub struct ModelArgs {
     /// mini (inside this program), a model folder, or a Hub id such as microsoft/Promptist

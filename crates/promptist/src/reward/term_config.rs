@@ -46,7 +46,7 @@ pub enum TermKind {
     Http,
     /// The share of the input's content words that the adapted prompt keeps, 0 to 1.
     Retention,
-    /// 1 for a degenerate text, else 0: a charge, so its weight is below 0.
+    /// 1 for a degenerate text, less for one on the way there, down to 0: a charge, so its weight is below 0.
     Degenerate,
     /// 1 if the adapted prompt ends with a phrase and keeps the input's content words, else 0: a reward whose
     /// best is known, to see a training learn.

@@ -3,11 +3,11 @@
 //! Defaults are the released algorithm's with its faults mended (design section 8); `[compat]` brings
 //! single faults back, to be measured.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config_file::ConfigFile;
+use crate::config_file::{ConfigFile, move_to_data_folder};
 use crate::decoding::RawDecodingSettings;
 use crate::engine::Precision;
 use crate::error::{Error, Result};
@@ -290,6 +290,14 @@ impl Default for EvaluationConfig {
     }
 }
 
+impl PpoConfig {
+    /// The config with `folder` in the place of `../shared/data`.
+    pub fn with_data_folder(mut self, folder: &Path) -> Self {
+        move_to_data_folder(self.prompts.sources.iter_mut().map(|source| &mut source.path), folder);
+        self
+    }
+}
+
 impl UpdateConfig {
     /// Which of the policy's parameters train.
     pub fn trainable(&self) -> Trainable {
@@ -428,5 +436,56 @@ impl OptimizerConfig {
             return refuse("max_grad_norm", "must be above 0; `inf` does not clip");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "model = 'm'\n[prompts]\n[[prompts.sources]]\npath = 'p.txt'\n\
+                         [[reward]]\nname = 'kept'\nkind = 'retention'\n";
+
+    #[test]
+    fn the_example_holds_the_defaults() {
+        let example = PpoConfig::from_toml(include_str!("../../../../../configs/ppo.toml")).unwrap();
+        let least = PpoConfig::from_toml(LEAST).unwrap();
+        assert_eq!(example.exploration, ExplorationConfig::default());
+        assert_eq!(example.ppo, UpdateConfig::default());
+        assert_eq!(example.kl, KlConfig::default());
+        assert_eq!(example.optimizer, OptimizerConfig::default());
+        assert_eq!(example.evaluation, EvaluationConfig::default());
+        assert_eq!(example.compat, CompatConfig::default());
+        let rest = |config: &PpoConfig| {
+            let prompts = &config.prompts;
+            let sizes = (prompts.round_size, prompts.validation, prompts.max_tokens);
+            (config.seed, config.rounds, config.checkpoint_every, config.keep_checkpoints, sizes)
+        };
+        assert_eq!(rest(&example), rest(&least));
+        for config in [example, least] {
+            assert_eq!(PpoConfig::from_toml(&config.to_toml().unwrap()).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn impossible_settings_are_named() {
+        for (line, named) in [
+            ("[exploration]\nmax_new_tokens = [9, 3]", "exploration.max_new_tokens"),
+            ("[exploration]\ndiversity_penalty = 0.0", "exploration.diversity_penalty"),
+            ("[ppo]\nlambda = 1.5", "ppo.lambda"),
+            ("[ppo]\nminibatches = 999", "ppo.minibatches"),
+            ("[kl]\ncoefficient = -1.0", "kl.coefficient"),
+            ("[optimizer]\nlearning_rate = 0.0", "optimizer.learning_rate"),
+            ("[compat]\nreference_on_policy_trunk = true", "compat.reference_on_policy_trunk"),
+            ("[[reward]]\nname = 'kept'\nkind = 'degenerate'", "reward.kept"),
+            ("[[reward]]\nname = 'image'\nkind = 'image'", "reward.image.config"),
+            ("[[reward]]\nname = 'other'\nkind = 'degenerate'\nmodel = 'm'", "reward.other.model"),
+            ("[[held_out]]\nname = 'kept_too'\nkind = 'retention'", "held_out.kept_too"),
+            ("[compat]\nq4 = true", "q4"),
+        ] {
+            let error = PpoConfig::from_toml(&format!("{LEAST}{line}")).unwrap_err().to_string();
+            assert!(error.contains(named), "{line}: {error}");
+        }
     }
 }
