@@ -1,14 +1,15 @@
 //! AdamW over named parameters (Loshchilov and Hutter 2019), with the global gradient norm clipped.
 //!
 //! Ours rather than the tensor library's, whose clipping takes each tensor alone and whose moments
-//! are keyed by ids that do not outlive the process: a checkpoint must name them.
+//! are keyed by ids that do not outlive the process: a checkpoint must name them. On the CPU parameters
+//! and moments are updated where they are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::Tensor;
 
 use crate::error::{Error, Result};
-use crate::nn::{ParameterMap, Parameters, values};
+use crate::nn::{ParameterMap, Parameters, cpu, values};
 use crate::train::trainable::{Trainable, num_layers};
 
 /// Gradients by parameter name, each flattened to `[n]`.
@@ -115,6 +116,11 @@ impl ParameterMap for Update<'_> {
         let Some(gradient) = self.gradients.get(name) else {
             return Err(Error::Shape(format!("no gradient for `{name}`")));
         };
+        let decays = D >= 2 || self.config.decay == Decay::All;
+        let keep = 1.0 - self.lr * if decays { self.config.weight_decay } else { 0.0 };
+        if cpu::holds(&tensor) && cpu::holds(gradient) {
+            return Ok(self.in_place(name, tensor, gradient, keep));
+        }
         let (beta_1, beta_2) = self.config.betas;
         let gradient = gradient.clone() * self.gradient_scale;
         let (m, v) = match self.optimizer.moments.remove(name) {
@@ -124,35 +130,72 @@ impl ParameterMap for Update<'_> {
         let m = m * beta_1 + gradient.clone() * (1.0 - beta_1);
         let v = v * beta_2 + gradient.square() * (1.0 - beta_2);
 
-        let decays = D >= 2 || self.config.decay == Decay::All;
-        let decay = if decays { self.config.weight_decay } else { 0.0 };
         let denominator = v.clone().sqrt() / self.correction_2.sqrt() + self.config.eps;
         let change = m.clone() / denominator * (self.lr / self.correction_1);
         self.optimizer.moments.insert(name.to_owned(), (m, v));
 
         let shape = tensor.shape();
         let flat: Tensor<1> = tensor.reshape([-1]);
-        Ok((flat * (1.0 - self.lr * decay) - change).reshape(shape))
+        Ok((flat * keep - change).reshape(shape))
     }
 }
 
-/// Refuses gradients of other parameters than the trainable ones; returns the names of those that are frozen.
+impl Update<'_> {
+    /// The same on the CPU, in the memory of parameter and moments wherever nobody else holds them.
+    fn in_place<const D: usize>(
+        &mut self,
+        name: &str,
+        tensor: Tensor<D>,
+        gradient: &Tensor<1>,
+        keep: f64,
+    ) -> Tensor<D> {
+        let (beta_1, beta_2) = self.config.betas;
+        let (shape, len) = (tensor.dims(), gradient.dims()[0]);
+        let (mut m, mut v) = match self.optimizer.moments.remove(name) {
+            Some((m, v)) => (cpu::take(m), cpu::take(v)),
+            None => (cpu::zeros(len), cpu::zeros(len)),
+        };
+        let mut values = cpu::take(tensor);
+        let update = cpu::adamw::Update {
+            gradient_scale: self.gradient_scale as f32,
+            betas: [beta_1 as f32, beta_2 as f32],
+            rests: [(1.0 - beta_1) as f32, (1.0 - beta_2) as f32],
+            keep: keep as f32,
+            step: (self.lr / self.correction_1) as f32,
+            root_scale: (1.0 / self.correction_2.sqrt()) as f32,
+            epsilon: self.config.eps as f32,
+        };
+        cpu::adamw::update(&mut values, [&mut m, &mut v], &cpu::Shared::of(gradient), update);
+        self.optimizer.moments.insert(name.to_owned(), (cpu::give(m, [len]), cpu::give(v, [len])));
+        cpu::give(values, shape)
+    }
+}
+
+/// Refuses gradients of other parameters than the trainable ones, or of another size; returns the names of
+/// the parameters that are frozen.
 fn check_names<P: Parameters>(
     model: &P,
     gradients: &Gradients,
     trainable: Trainable,
 ) -> Result<BTreeSet<String>> {
-    let names: Vec<String> = model.parameter_shapes()?.into_iter().map(|(name, _)| name).collect();
-    let num_layers = num_layers(names.iter().map(String::as_str));
-    let (trained, frozen): (Vec<_>, Vec<_>) =
-        names.into_iter().partition(|name| trainable.includes(name, num_layers));
-    if let Some(name) = trained.iter().find(|name| !gradients.contains_key(*name)) {
-        return Err(Error::Shape(format!("no gradient for `{name}`")));
+    let parameters = model.parameter_shapes()?;
+    let num_layers = num_layers(parameters.iter().map(|(name, _)| name.as_str()));
+    let mut frozen = BTreeSet::new();
+    for (name, shape) in parameters {
+        let gradient = gradients.get(&name);
+        match (trainable.includes(&name, num_layers), gradient.map(|gradient| gradient.dims()[0])) {
+            (true, Some(len)) if len == shape.iter().product::<usize>() => {}
+            (true, Some(len)) => {
+                return Err(Error::Shape(format!("`{name}`: a gradient of {len} for {shape:?}")));
+            }
+            (true, None) => return Err(Error::Shape(format!("no gradient for `{name}`"))),
+            (false, Some(_)) => {
+                return Err(Error::Shape(format!("a gradient for `{name}`, which is frozen")));
+            }
+            (false, None) => _ = frozen.insert(name),
+        }
     }
-    match frozen.iter().find(|name| gradients.contains_key(*name)) {
-        Some(name) => Err(Error::Shape(format!("a gradient for `{name}`, which is frozen"))),
-        None => Ok(frozen.into_iter().collect()),
-    }
+    Ok(frozen)
 }
 
 /// The root of the sum of all squares. Summed on the host in f64, in a fixed order: a device's own
@@ -160,21 +203,10 @@ fn check_names<P: Parameters>(
 fn global_norm(gradients: &Gradients) -> Result<f64> {
     let mut sum = 0.0;
     for gradient in gradients.values() {
-        let gradient = values(gradient.clone())?;
-        sum += gradient.chunks(4096).map(sum_of_squares).sum::<f64>();
+        sum += match cpu::holds(gradient) {
+            true => cpu::adamw::sum_of_squares(&cpu::Shared::of(gradient)),
+            false => cpu::adamw::sum_of_squares(&values(gradient.clone())?),
+        };
     }
     Ok(sum.sqrt())
-}
-
-fn sum_of_squares(values: &[f32]) -> f64 {
-    // Sixteen running sums, so that the loop vectorises with one fixed order of additions.
-    let mut sums = [0.0f64; 16];
-    let (head, tail) = values.as_chunks::<16>();
-    for chunk in head {
-        for (sum, &value) in sums.iter_mut().zip(chunk) {
-            *sum += f64::from(value) * f64::from(value);
-        }
-    }
-    let tail: f64 = tail.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
-    sums.iter().sum::<f64>() + tail
 }
