@@ -117,3 +117,6 @@ fn change(gradients: &mut Gradients, name: &str, len: usize, change: impl FnOnce
     };
     gradients.insert(name.to_owned(), nn::cpu::give(gradient, [len]));
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests;
