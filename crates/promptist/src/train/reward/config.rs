@@ -76,13 +76,14 @@ pub struct DataConfig {
 pub struct ContrastConfig {
     /// Spoilt answers a target, of kinds drawn at random.
     pub per_target: usize,
-    /// How likely the model's own answers are drawn, beside 1 of every other kind; 0 leaves them out.
+    /// How likely the model's own answers are drawn, half of them as it explores and half as users get them, beside
+    /// 1 of every other kind; 0 leaves them out.
     pub model_weight: f64,
 }
 
 impl Default for ContrastConfig {
     fn default() -> Self {
-        Self { per_target: 3, model_weight: 2.0 }
+        Self { per_target: 3, model_weight: 3.0 }
     }
 }
 

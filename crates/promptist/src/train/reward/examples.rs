@@ -19,9 +19,13 @@ use crate::data::near_duplicates::{NearDuplicates, THRESHOLD};
 use crate::data::normalize::normalize;
 use crate::data::{lines, safety};
 use crate::error::{Error, Result};
+use crate::eval::text::commonest;
 use crate::progress::Progress;
 use crate::reward::Pair;
 use crate::template;
+
+/// Phrases that are common.
+const COMMON: usize = 40;
 
 /// Where an answer comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -29,8 +33,10 @@ use crate::template;
 pub enum Kind {
     /// A person wrote it for this input.
     Human,
-    /// The prompter, sampled without guidance.
+    /// The prompter, sampled at temperature 1 without guidance, as a policy explores.
     Model,
+    /// The prompter as users get it.
+    Guided,
     /// Nothing is added.
     Unchanged,
     /// What is added is plain text: another user's input, a caption.
@@ -39,6 +45,8 @@ pub enum Kind {
     Misfit,
     /// Stock phrases as often as people use them, each for itself: 3 to 25.
     Stuffed,
+    /// As many as a person used, but of the commonest phrases alone: what would go to anything.
+    Common,
     /// What was written for it and for two or three others.
     Overlong,
     /// Phrases of its own again.
@@ -50,12 +58,16 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All that no person wrote, but for [`Kind::Model`].
-    pub const SPOILT: [Self; 8] = [
+    /// The prompter's own.
+    pub const SAMPLED: [Self; 2] = [Self::Model, Self::Guided];
+
+    /// All else that no person wrote.
+    pub const SPOILT: [Self; 9] = [
         Self::Unchanged,
         Self::Plain,
         Self::Misfit,
         Self::Stuffed,
+        Self::Common,
         Self::Overlong,
         Self::Repeated,
         Self::Shuffled,
@@ -66,11 +78,13 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Human => "written by people",
-            Self::Model => "the prompter's own",
+            Self::Model => "the prompter's own, as it explores",
+            Self::Guided => "the prompter's own, as users get it",
             Self::Unchanged => "unchanged input",
             Self::Plain => "plain text added",
             Self::Misfit => "additions of another input",
             Self::Stuffed => "stock phrases, 3 to 25",
+            Self::Common => "commonest phrases alone",
             Self::Overlong => "additions of several inputs",
             Self::Repeated => "phrases repeated",
             Self::Shuffled => "words in any order",
@@ -82,7 +96,7 @@ impl Kind {
 /// An answer and where it comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RewardExample {
-    /// Input and answer. The answer of a [`Kind::Model`] is empty until it is sampled.
+    /// Input and answer. The answer of a kind that is sampled is empty until then.
     pub pair: Pair,
     /// Where the answer comes from.
     pub kind: Kind,
@@ -258,17 +272,15 @@ pub fn drawn(
     seed: u64,
 ) -> Vec<RewardExample> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let weights: Vec<(Kind, f64)> = Kind::SPOILT
-        .map(|kind| (kind, 1.0))
-        .into_iter()
-        .chain([(Kind::Model, contrast.model_weight)])
-        .collect();
+    let sampled = Kind::SAMPLED.map(|kind| (kind, contrast.model_weight / 2.0));
+    let weights: Vec<(Kind, f64)> = Kind::SPOILT.map(|kind| (kind, 1.0)).into_iter().chain(sampled).collect();
+    let common = common_phrases(targets);
     let mut examples = Vec::with_capacity(targets.len() * (1 + contrast.per_target));
     for target in targets {
         examples.push(target.example(Kind::Human, contrast.per_target as f64));
         for _ in 0..contrast.per_target {
             let kind = weights.choose_weighted(&mut rng, |(_, weight)| *weight).map_or(Kind::Misfit, |w| w.0);
-            examples.push(target.spoilt(kind, targets, plain, &mut rng));
+            examples.push(target.spoilt(kind, targets, plain, &common, &mut rng));
         }
     }
     examples
@@ -277,15 +289,27 @@ pub fn drawn(
 /// People's answers with one of every other kind each.
 pub fn of_every_kind(targets: &[Target], plain: &[String], model: bool, seed: u64) -> Vec<RewardExample> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let kinds: Vec<Kind> = Kind::SPOILT.into_iter().chain(model.then_some(Kind::Model)).collect();
+    let sampled: &[Kind] = if model { &Kind::SAMPLED } else { &[] };
+    let kinds: Vec<Kind> = Kind::SPOILT.into_iter().chain(sampled.iter().copied()).collect();
+    let common = common_phrases(targets);
     let mut examples = Vec::with_capacity(targets.len() * (1 + kinds.len()));
     for target in targets {
         examples.push(target.example(Kind::Human, kinds.len() as f64));
         for &kind in &kinds {
-            examples.push(target.spoilt(kind, targets, plain, &mut rng));
+            examples.push(target.spoilt(kind, targets, plain, &common, &mut rng));
         }
     }
     examples
+}
+
+/// The commonest phrases of `targets`, lower case.
+fn common_phrases(targets: &[Target]) -> Vec<String> {
+    let phrases: Vec<Vec<String>> = targets
+        .iter()
+        .map(|target| target.phrases.iter().map(|phrase| phrase.to_lowercase()).collect())
+        .collect();
+    let most = commonest(phrases.iter().map(|phrases| phrases.iter()), phrases.len(), COMMON);
+    most.into_iter().map(|common| common.text).collect()
 }
 
 impl Target {
@@ -301,11 +325,18 @@ impl Target {
         RewardExample { pair: Pair { user_input: self.user_input.clone(), adapted_prompt }, kind, weight }
     }
 
-    fn spoilt(&self, kind: Kind, others: &[Self], plain: &[String], rng: &mut ChaCha8Rng) -> RewardExample {
+    fn spoilt(
+        &self,
+        kind: Kind,
+        others: &[Self],
+        plain: &[String],
+        common: &[String],
+        rng: &mut ChaCha8Rng,
+    ) -> RewardExample {
         let addition = match kind {
             Kind::Human => self.addition.clone(),
             Kind::Unchanged => String::new(),
-            Kind::Model => {
+            Kind::Model | Kind::Guided => {
                 let mut example = self.with(kind, 1.0, "");
                 example.pair.adapted_prompt.clear();
                 return example;
@@ -318,6 +349,10 @@ impl Target {
             Kind::Stuffed => {
                 let count = rng.random_range(3..=25);
                 self.stock(others, count, rng).join(", ")
+            }
+            Kind::Common => {
+                let count = self.phrases.len().clamp(2, common.len().max(2));
+                common.sample(rng, count).cloned().collect::<Vec<_>>().join(", ")
             }
             Kind::Overlong => {
                 let mut all = self.phrases.clone();
@@ -413,7 +448,9 @@ mod tests {
 
     fn spoilt(kind: Kind, seed: u64) -> String {
         let (targets, plain) = (targets(), vec!["two dogs on a beach".to_owned()]);
-        let example = targets[0].spoilt(kind, &targets, &plain, &mut ChaCha8Rng::seed_from_u64(seed));
+        let common = common_phrases(&targets);
+        let example =
+            targets[0].spoilt(kind, &targets, &plain, &common, &mut ChaCha8Rng::seed_from_u64(seed));
         assert_eq!((example.kind, example.label()), (kind, 0.0));
         assert!(example.pair.adapted_prompt.starts_with("a cat"), "{:?}", example.pair);
         example.pair.adapted_prompt
@@ -428,6 +465,7 @@ mod tests {
             assert!(misfit.ends_with("artstation") || misfit.ends_with("bokeh"), "{misfit}");
             let stuffed = phrases(&spoilt(Kind::Stuffed, seed)).len() - 1;
             assert!((3..=9).contains(&stuffed), "all there are is nine: {stuffed}");
+            assert_eq!(phrases(&spoilt(Kind::Common, seed)).len(), 4, "as many as its own three");
             assert!(phrases(&spoilt(Kind::Overlong, seed)).len() >= 7);
             let repeated = spoilt(Kind::Repeated, seed);
             assert!(phrases(&repeated).len() > 4, "{repeated}");
@@ -453,7 +491,7 @@ mod tests {
             assert_eq!(sum(0.0), sum(1.0));
         }
         let none = ContrastConfig { model_weight: 0.0, ..contrast };
-        assert!(drawn(&targets(), &plain, &none, 1).iter().all(|e| e.kind != Kind::Model));
+        assert!(drawn(&targets(), &plain, &none, 1).iter().all(|e| !Kind::SAMPLED.contains(&e.kind)));
     }
 
     #[test]

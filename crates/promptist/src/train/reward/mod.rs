@@ -178,9 +178,9 @@ pub fn fit(config: &RewardFitConfig, context: &FitContext) -> Result<PathBuf> {
     write_run(context, &reward, &report, &test, &test_log_odds, calibration)
 }
 
-/// Writes answers that are no person's: the prompter's, sampled at temperature 1 without guidance, as a policy
-/// explores. Guided answers, which users get, fit better than people's own do; taught against them a reward would
-/// charge for fit.
+/// Writes answers that are no person's: the prompter's, at temperature 1 without guidance, as a policy explores, and
+/// as users get them. Guided answers fit their inputs better than people's own do; without them among what is told
+/// apart, a reward takes ever more of that for ever better.
 struct Sampler<'a> {
     prompter: Prompter,
     context: &'a FitContext<'a>,
@@ -195,23 +195,41 @@ impl<'a> Sampler<'a> {
 
     /// Samples the answers that are still missing.
     fn fill(&self, examples: &mut [RewardExample]) -> Result<()> {
-        let settings = self.prompter.settings(&AdaptRequest {
-            decoding: RawDecodingSettings {
-                do_sample: Some(true),
-                num_beams: Some(1),
-                temperature: Some(1.0),
-                top_p: Some(1.0),
-                top_k: Some(0),
-                seed: Some(self.seed),
-                ..RawDecodingSettings::default()
+        for kind in Kind::SAMPLED {
+            self.fill_kind(kind, examples)?;
+        }
+        Ok(())
+    }
+
+    fn fill_kind(&self, kind: Kind, examples: &mut [RewardExample]) -> Result<()> {
+        let sampling = RawDecodingSettings {
+            do_sample: Some(true),
+            num_beams: Some(1),
+            ..RawDecodingSettings::default()
+        };
+        let settings = self.prompter.settings(&match kind {
+            Kind::Guided => AdaptRequest {
+                decoding: RawDecodingSettings { seed: Some(self.seed), ..sampling },
+                filter: true,
+                vary_rows: true,
+                ..AdaptRequest::default()
             },
-            guidance_scale: Some(1.0),
-            filter: false,
-            vary_rows: true,
-            ..AdaptRequest::default()
+            _ => AdaptRequest {
+                decoding: RawDecodingSettings {
+                    temperature: Some(1.0),
+                    top_p: Some(1.0),
+                    top_k: Some(0),
+                    seed: Some(self.seed),
+                    ..sampling
+                },
+                guidance_scale: Some(1.0),
+                filter: false,
+                vary_rows: true,
+                ..AdaptRequest::default()
+            },
         })?;
         let mut missing: Vec<&mut RewardExample> =
-            examples.iter_mut().filter(|example| example.kind == Kind::Model).collect();
+            examples.iter_mut().filter(|example| example.kind == kind).collect();
         let progress = self.context.progress;
         progress.begin("sample the prompter", Some(missing.len() as u64), "prompts");
         let mut first_row = 0;
