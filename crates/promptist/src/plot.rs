@@ -46,6 +46,10 @@ pub const FULL: (u32, u32) = (860, 340);
 /// The size of one that shares it with another.
 pub const HALF: (u32, u32) = (560, 300);
 
+/// Pixels of height that a legend takes for each line.
+const LEGEND_ROW: f64 = 17.0;
+/// Pixels of a chart's height that are not the plot: title, margins, axis.
+const AXES: u32 = 90;
 const GREY: RGBColor = RGBColor(190, 196, 204);
 /// Told apart by people with any colour vision (Okabe and Ito).
 const COLOURS: [RGBColor; 4] =
@@ -61,6 +65,10 @@ impl LineChart<'_> {
         let Some(((x_min, x_max), (y_min, y_max))) = bounds(points()) else { return Ok(None) };
         let (x_margin, y_margin) = (margin(x_min, x_max), 0.05 * margin(y_min, y_max));
         let x_max = if x_max > x_min { x_max } else { x_max + x_margin };
+        // Room above the lines for the legend, so that it covers none.
+        let rows = if self.lines.len() > 1 { self.lines.len() as f64 } else { 0.0 };
+        let legend = (rows * LEGEND_ROW / f64::from(self.size.1 - AXES)).min(0.5);
+        let y_max = y_max + legend / (1.0 - legend) * margin(y_min, y_max);
 
         let mut svg = String::new();
         self.draw(&mut svg, x_min..x_max, (y_min - y_margin)..(y_max + y_margin))
@@ -159,9 +167,10 @@ fn bounds(points: impl Iterator<Item = (f64, f64)>) -> Option<((f64, f64), (f64,
     })
 }
 
-/// A width that is not 0, even around a single value.
+/// A width that is not 0, even around a single value, or one that only rounding spreads.
 fn margin(min: f64, max: f64) -> f64 {
-    if max > min { max - min } else { max.abs().max(1.0) }
+    let width = max - min;
+    if width > 1e-12 * max.abs().max(min.abs()) { width } else { max.abs().max(1.0) }
 }
 
 /// An axis label: as many digits as tell neighbours apart, thousands as they are spoken.

@@ -9,7 +9,9 @@ use crate::plot::{Line, LineChart, LineStyle};
 use crate::train::metrics::step_of;
 
 /// Steps of a running mean.
-pub(super) const SMOOTHED: usize = 25;
+const SMOOTHED: usize = 25;
+/// Rounds are few and each is a mean: so many are drawn as they are.
+const UNSMOOTHED_ROUNDS: usize = 200;
 /// Points that a curve of every step is thinned to, so that a page of many steps stays small.
 const MOST_POINTS: usize = 1500;
 
@@ -103,7 +105,7 @@ impl Curves {
                     let label = if band.is_empty() { name.to_owned() } else { format!("{name} ± 1 SE") };
                     lines.push(Line { band, ..line(&label, points.to_vec(), LineStyle::Dotted) });
                 }
-                some if some <= SMOOTHED => lines.push(line(name, points.to_vec(), LineStyle::Main)),
+                some if some <= UNSMOOTHED_ROUNDS => lines.push(line(name, points.to_vec(), LineStyle::Main)),
                 _ => add_smoothed(&mut lines, name, points),
             }
         }

@@ -47,9 +47,14 @@ const GROUPS: [Group; 4] = [
         "Text",
         &[
             ("length, tokens", &["text/length", "validation/length"]),
-            ("distinct n-grams", &["text/distinct_1", "text/distinct_2", "validation/distinct_2"]),
+            ("share of answers cut", &["text/cut_share"]),
+            (
+                "distinct n-grams",
+                &["text/distinct_1", "text/distinct_2", "validation/distinct_1", "validation/distinct_2"],
+            ),
             ("share of outputs with an artist", &["text/artist_share", "validation/artist_share"]),
-            ("the input's content words kept", &["validation/kept"]),
+            ("the input's content words kept", &["text/kept", "validation/kept"]),
+            ("share of degenerate outputs", &["text/degenerate", "validation/degenerate"]),
         ],
     ),
     (
@@ -57,7 +62,13 @@ const GROUPS: [Group; 4] = [
         &[
             (
                 "seconds a round, by phase",
-                &["perf/generate_seconds", "perf/score_seconds", "perf/update_seconds", "perf/seconds"],
+                &[
+                    "perf/generate_seconds",
+                    "perf/score_seconds",
+                    "perf/score_wait_seconds",
+                    "perf/update_seconds",
+                    "perf/seconds",
+                ],
             ),
             ("samples a second", &["perf/samples_per_second"]),
         ],
@@ -65,8 +76,18 @@ const GROUPS: [Group; 4] = [
 ];
 
 /// Metrics of the evaluation that are no reward.
-const VALIDATION: [&str; 7] =
-    ["reward", "reward_standard_error", "kl", "length", "distinct_2", "artist_share", "kept"];
+const VALIDATION: [&str; 10] = [
+    "reward",
+    "reward_standard_error",
+    "kl",
+    "length",
+    "distinct_1",
+    "distinct_2",
+    "artist_share",
+    "kept",
+    "degenerate",
+    "dropped",
+];
 
 /// `stop.json`: why a run stopped by itself.
 #[derive(Debug, Deserialize)]
@@ -100,11 +121,13 @@ impl Rounds {
     pub fn append(&mut self, run: &Path, rows: &[Map<String, Value>]) -> Result<()> {
         let before = self.curves.steps;
         self.curves.append(rows);
-        for row in rows {
-            if let Some(phrases) = Phrases::of(row, before) {
-                self.first_phrases.get_or_insert(phrases.clone());
-                self.last_phrases = Some(phrases);
-            }
+        // Of the same inputs before and after, where there were evaluations.
+        let of =
+            |name: &str| rows.iter().filter_map(|row| Phrases::of(row, name, before)).collect::<Vec<_>>();
+        let phrases = Some(of("validation/top_phrases")).filter(|found| !found.is_empty());
+        for phrases in phrases.unwrap_or_else(|| of("text/top_phrases")) {
+            self.first_phrases.get_or_insert(phrases.clone());
+            self.last_phrases = Some(phrases);
         }
         let mut of_this_run = Curves::default();
         of_this_run.append(rows);
@@ -216,7 +239,10 @@ impl Rounds {
         };
         let mut charts = vec![("the weighted sum".to_owned(), both("mean", "reward"))];
         charts.extend(terms.into_iter().map(|term| (format!("{term}, before its weight"), both(term, term))));
-        charts.push(("samples dropped".to_owned(), vec!["reward/dropped".to_owned()]));
+        charts.push((
+            "samples dropped".to_owned(),
+            vec!["reward/dropped".to_owned(), "validation/dropped".to_owned()],
+        ));
         charts
     }
 
@@ -247,8 +273,8 @@ impl Rounds {
 }
 
 impl Phrases {
-    fn of(row: &Map<String, Value>, rounds_before: u64) -> Option<Self> {
-        let phrases = row.get("text/top_phrases")?.as_array()?.iter();
+    fn of(row: &Map<String, Value>, name: &str, rounds_before: u64) -> Option<Self> {
+        let phrases = row.get(name)?.as_array()?.iter();
         let phrases = phrases.filter_map(|pair| {
             let [phrase, share] = &pair.as_array()?[..] else { return None };
             Some((phrase.as_str()?.to_owned(), share.as_f64()?))
