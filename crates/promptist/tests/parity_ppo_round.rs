@@ -31,7 +31,8 @@ use promptist::train::ppo::{kl, loss};
 use promptist::weights::Weights;
 use serde::Deserialize;
 
-/// Of numbers by token, losses and shares, relative to 1 or to the number if that is larger. Seen on flex: 3.0e-6.
+/// Of numbers by token, losses and shares, relative to 1 or to the number if that is larger. Seen on
+/// flex: 3.0e-6.
 const TOLERANCE: f64 = 1e-5;
 /// Of a tensor's largest gradient. Seen on flex: 2.1e-6.
 const GRADIENT_TOLERANCE: f32 = 1e-5;
