@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use promptist::config_file::ConfigFile;
 use promptist::http::{Auth, Secret};
-use promptist::reward::http::HttpReward;
+use promptist::reward::http;
 use promptist::reward::{
     Degeneracy, EndsWith, ImageMeasure, ImageReward, ImageTerm, Retention, Reward, RewardConfig, Term,
     TermConfig, TermKind, TextReward, WeightedSum,
@@ -54,7 +54,7 @@ impl Opener {
             (TermKind::PickScore, _, Some(config), ..) => {
                 Box::new(ImageTerm::new(self.images(config)?, ImageMeasure::PickScoreGain)?)
             }
-            (TermKind::Http, _, _, Some(settings), _) => Box::new(HttpReward::new(settings, &auth())?),
+            (TermKind::Http, _, _, Some(settings), _) => http::open(settings, &auth())?,
             _ => bail!("lacks what its kind needs"),
         })
     }

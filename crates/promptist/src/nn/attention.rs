@@ -35,9 +35,19 @@ pub fn attention(
     let [b, t, e] = query.dims();
     let [_, s, _] = key.dims();
     if [&query, &key, &value].into_iter().all(cpu::holds) {
-        let shape = cpu::attention::Shape { batch: b, queries: t, keys: s, width: e, num_heads, mask };
+        let shape = cpu::attention::Shape {
+            batch: b,
+            queries: t,
+            keys: s,
+            width: e,
+            stride: e,
+            num_heads,
+            scale: 1.0 / ((e / num_heads) as f32).sqrt(),
+            mask,
+        };
         let [query, key, value] = [query, key, value].map(cpu::take);
-        return cpu::give(cpu::attention::attention(&query, &key, &value, shape), [b, t, e]);
+        let (output, _) = cpu::attention::attention(&query, &key, &value, shape);
+        return cpu::give(output, [b, t, e]);
     }
     let heads = |x: Tensor<3>, count: usize| x.reshape([b, count, num_heads, e / num_heads]).swap_dims(1, 2);
     let query = heads(query, t) * (1.0 / ((e / num_heads) as f64).sqrt()); // [B, N, T, D]

@@ -4,7 +4,7 @@
 mod activation;
 mod attention;
 mod conv;
-mod cpu;
+pub(crate) mod cpu;
 mod linear;
 mod norm;
 mod parameters;

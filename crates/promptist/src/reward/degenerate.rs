@@ -38,7 +38,7 @@ impl Degeneracy {
         }
         let words: Vec<&str> = added.words().collect();
         let distinct: std::collections::HashSet<&str> = words.iter().copied().collect();
-        let repeated = 1.0 - distinct.len() as f64 / words.len().max(1) as f64;
+        let repeated = (words.len() - distinct.len()) as f64 / words.len().max(1) as f64;
         let beyond = words.len().saturating_sub(FREE_WORDS) as f64 / FULL_CHARGE_WORDS;
         repeated.max(beyond).min(1.0)
     }

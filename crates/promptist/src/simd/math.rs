@@ -30,6 +30,13 @@ fn gelu_new(x: f32) -> f32 {
 /// Source: Abramowitz and Stegun 7.1.26, whose erf is within 1.5e-7.
 #[inline(always)]
 pub fn gelu(x: f32) -> f32 {
+    let tail = gelu_tail(x);
+    if x < 0.0 { x * tail } else { x - x * tail }
+}
+
+/// `1 − Φ(|x|)`, by the same source.
+#[inline(always)]
+fn gelu_tail(x: f32) -> f32 {
     let y = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * y);
     let mut poly = 1.061_405_4_f32;
@@ -37,8 +44,7 @@ pub fn gelu(x: f32) -> f32 {
         poly = poly * t + coefficient;
     }
     // 1 - erf(|x|/√2), small where x is large: the half of it is the tail's weight.
-    let tail = 0.5 * (poly * t * exp(-(y * y)));
-    if x < 0.0 { x * tail } else { x - x * tail }
+    0.5 * (poly * t * exp(-(y * y)))
 }
 
 /// `x · sigmoid(slope · x)`: SiLU with a slope of 1, CLIP's QuickGELU with 1.702.
@@ -59,6 +65,58 @@ fn activate_body(activation: Activation, values: &mut [f32]) {
         Activation::Gelu => values.iter_mut().for_each(|x| *x = gelu(*x)),
         Activation::Relu => values.iter_mut().for_each(|x| *x = if *x < 0.0 { 0.0 } else { *x }),
     }
+}
+
+for_each_isa! {
+    /// Applies the MLP's activation in place, and multiplies `grads` by its derivative.
+    pub fn activate_with_gradient(activation: Activation, values: &mut [f32], grads: &mut [f32])
+        = activate_with_gradient_body;
+}
+
+#[inline(always)]
+fn activate_with_gradient_body(activation: Activation, values: &mut [f32], grads: &mut [f32]) {
+    let pairs = values.iter_mut().zip(grads);
+    let apply = |(x, grad): (&mut f32, &mut f32), (y, derivative): (f32, f32)| {
+        *x = y;
+        *grad *= derivative;
+    };
+    match activation {
+        Activation::GeluNew => pairs.for_each(|pair| {
+            let both = gelu_new_with_derivative(*pair.0);
+            apply(pair, both);
+        }),
+        Activation::Gelu => pairs.for_each(|pair| {
+            let both = gelu_with_derivative(*pair.0);
+            apply(pair, both);
+        }),
+        Activation::Relu => pairs.for_each(|pair| {
+            let both = if *pair.0 > 0.0 { (*pair.0, 1.0) } else { (0.0, 0.0) };
+            apply(pair, both);
+        }),
+    }
+}
+
+/// [`gelu_new`], `x · σ(z)`, and its derivative, `σ + x σ (1 − σ) z'`.
+#[inline(always)]
+fn gelu_new_with_derivative(x: f32) -> (f32, f32) {
+    const SCALE: f32 = 1.595_769_2;
+    let square = x * x;
+    // Far out σ (1 − σ) is 0 and z' must be a number.
+    let square = if square > 1e6 { 1e6 } else { square };
+    let z = x * (SCALE + (0.044_715 * SCALE) * square);
+    let sigmoid = 1.0 / (1.0 + exp(-z));
+    let slope = SCALE + (3.0 * 0.044_715 * SCALE) * square;
+    (x * sigmoid, sigmoid + x * sigmoid * (1.0 - sigmoid) * slope)
+}
+
+/// [`gelu`], `x · Φ(x)`, and its derivative, `Φ + x φ`.
+#[inline(always)]
+fn gelu_with_derivative(x: f32) -> (f32, f32) {
+    /// `1 / √(2π)`.
+    const DENSITY: f32 = 0.398_942_3;
+    let tail = gelu_tail(x);
+    let below = if x < 0.0 { tail } else { 1.0 - tail };
+    (x * below, below + x * DENSITY * exp(-0.5 * (x * x)))
 }
 
 /// The sum of all lanes, halving: always in the same order.
@@ -153,6 +211,37 @@ mod tests {
         check(Activation::GeluNew, &|x| 0.5 * x * (1.0 + tanh_inner(x).tanh()), 3e-7);
         check(Activation::Gelu, &|x| 0.5 * x * (1.0 + erf(x / 2.0_f64.sqrt())), 5e-7);
         check(Activation::Relu, &|x| x.max(0.0), 0.0);
+    }
+
+    #[test]
+    fn derivatives_are_those_of_the_activations() {
+        for activation in [Activation::GeluNew, Activation::Gelu, Activation::Relu] {
+            for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+                for step in -500..=500 {
+                    let x = step as f32 * 0.02 + 0.005;
+                    const H: f32 = 1.0 / 64.0;
+                    let mut around = [x - H, x + H, x];
+                    activate(isa, activation, &mut around);
+                    let (mut value, mut grad) = ([x], [3.0]);
+                    activate_with_gradient(isa, activation, &mut value, &mut grad);
+                    assert!(
+                        (value[0] - around[2]).abs() <= 1e-6 * around[2].abs().max(1.0),
+                        "{x}: {value:?}"
+                    );
+                    let quotient = 3.0 * (around[1] - around[0]) / (2.0 * H);
+                    // The quotient's own error: H²/6 of the third derivative, which is at most 1.
+                    let kink = activation == Activation::Relu && x.abs() < H;
+                    assert!(
+                        kink || (grad[0] - quotient).abs() < 3e-4,
+                        "{activation:?} at {x}: {grad:?} for {quotient}"
+                    );
+                }
+                let (mut values, mut grads) = ([3e18, -3e18, 1e4, -1e4], [1.0; 4]);
+                activate_with_gradient(isa, activation, &mut values, &mut grads);
+                assert_eq!([grads[0], grads[2]], [1.0, 1.0], "{activation:?}");
+                assert!(grads[1].abs() < 1e-3 && grads[3].abs() < 1e-3, "{activation:?}: {grads:?}");
+            }
+        }
     }
 
     #[test]

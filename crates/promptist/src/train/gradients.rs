@@ -22,8 +22,10 @@ pub fn accumulate(model: &Gpt2, examples: &[&Example], gradients: &mut Gradients
     let pass = TrunkPass::forward(model, batch.input_ids.clone(), Trainable::All)?;
     let hidden = pass.hidden(); // [B, T, E]
     let head = head_loss(&batch.targets_of(hidden.clone()), model.wte(), &batch.targets)?;
-    pass.backward(batch.scatter(head.hidden_grad, hidden.dims()), gradients)?;
+    let hidden_grad = batch.scatter(head.hidden_grad, hidden.dims());
+    drop(hidden);
     trunk::add(gradients, "wte.weight", head.wte_grad.reshape([-1]));
+    pass.backward(hidden_grad, gradients)?;
     Ok(head.loss_sum)
 }
 
@@ -33,5 +35,6 @@ pub fn accumulate(model: &Gpt2, examples: &[&Example], gradients: &mut Gradients
 /// As [`accumulate`].
 pub fn loss(model: &Gpt2, examples: &[&Example]) -> Result<f64> {
     let batch = MicroBatch::new(model, examples)?;
-    head_loss_value(&batch.targets_of(model.forward(batch.input_ids.clone())), model.wte(), &batch.targets)
+    let hidden = trunk::hidden_states(model, batch.input_ids.clone())?;
+    head_loss_value(&batch.targets_of(hidden), model.wte(), &batch.targets)
 }

@@ -29,38 +29,45 @@ pub struct Shape {
     pub keys: usize,
     /// E: all heads, one after the other in each row.
     pub width: usize,
+    /// From a row of queries, keys or values to the next: E, or more where they stand beside each other.
+    pub stride: usize,
     /// N.
     pub num_heads: usize,
+    /// What scores are multiplied by.
+    pub scale: f32,
     pub mask: Mask,
 }
 
-/// `softmax(query · keyᵀ / √D) · value`, head by head.
+/// `softmax(scale · query · keyᵀ) · value`, head by head, and what its gradient needs: the logarithm of the
+/// sum of exponentials that each softmax divided by.
 ///
 /// # Shapes
-/// - `query`: `[B, T, E]`; `key`, `value`: `[B, S, E]`
-/// - returns `[B, T, E]`
-pub fn attention(query: &[f32], key: &[f32], value: &[f32], shape: Shape) -> Vec<f32> {
-    let Shape { batch, queries, keys, width, .. } = shape;
+/// - `query`: `[B, T, E]`; `key`, `value`: `[B, S, E]`, rows `stride` apart
+/// - returns `[B, T, E]` and `[B, T, N]`
+pub fn attention(query: &[f32], key: &[f32], value: &[f32], shape: Shape) -> (Vec<f32>, Vec<f32>) {
+    let Shape { batch, queries, keys, width, stride, num_heads, .. } = shape;
     let isa = Isa::detect();
     let mut output = zeros(batch * queries * width);
+    let mut log_sums = vec![f32::NEG_INFINITY; batch * queries * num_heads];
     if output.is_empty() || keys == 0 {
-        return output;
+        return (output, log_sums);
     }
-    output.par_chunks_mut(queries * width).enumerate().for_each(|(row, output)| {
-        let key = &key[row * keys * width..][..keys * width];
-        let value = &value[row * keys * width..][..keys * width];
-        output.par_chunks_mut(BLOCK * width).enumerate().for_each_init(
-            Scratch::default,
-            |scratch, (block, output)| {
-                let first = block * BLOCK;
-                let query = &query[(row * queries + first) * width..][..output.len()];
-                for head in 0..shape.num_heads {
-                    scratch.head(isa, shape, (first, head), [query, key, value], output);
+    let rows = output.par_chunks_mut(queries * width).zip(log_sums.par_chunks_mut(queries * num_heads));
+    rows.enumerate().for_each(|(row, (output, log_sums))| {
+        let (key, value) = (&key[row * keys * stride..], &value[row * keys * stride..]);
+        let blocks = output.par_chunks_mut(BLOCK * width).zip(log_sums.par_chunks_mut(BLOCK * num_heads));
+        blocks.enumerate().for_each_init(Scratch::default, |scratch, (block, (output, log_sums))| {
+            let first = block * BLOCK;
+            let query = &query[(row * queries + first) * stride..];
+            for head in 0..num_heads {
+                scratch.head(isa, shape, (first, head), [query, key, value], output);
+                for (log_sums, row) in log_sums.chunks_exact_mut(num_heads).zip(&scratch.rows) {
+                    log_sums[head] = row.max + row.sum.ln();
                 }
-            },
-        );
+            }
+        });
     });
-    output
+    (output, log_sums)
 }
 
 /// What a thread needs for a block of queries.
@@ -92,12 +99,11 @@ impl Scratch {
         [query, key, value]: [&[f32]; 3],
         output: &mut [f32],
     ) {
-        let Shape { width, num_heads, .. } = shape;
+        let Shape { width, stride, num_heads, scale, .. } = shape;
         let dim = width / num_heads;
         let count = output.len() / width;
         let at = head * dim;
-        let query = Matrix::rows(&query[at..], count, dim, width);
-        let scale = 1.0 / (dim as f32).sqrt();
+        let query = Matrix::rows(&query[at..], count, dim, stride);
         self.rows.clear();
         self.rows.resize(count, Row { max: f32::NEG_INFINITY, sum: 0.0, correction: 1.0 });
         self.scores.resize(BLOCK * TILE, 0.0);
@@ -108,8 +114,8 @@ impl Scratch {
         };
         for start in (0..keys).step_by(TILE) {
             let columns = TILE.min(keys - start);
-            let place = start * width + at;
-            let tile = Matrix::rows(&key[place..], columns, dim, width);
+            let place = start * stride + at;
+            let tile = Matrix::rows(&key[place..], columns, dim, stride);
             let scores = &mut self.scores[..count * columns];
             matmul(scores, columns, query, tile.transposed(), Onto::Nothing);
             if shape.mask == Mask::Causal {
@@ -124,7 +130,7 @@ impl Scratch {
                 scale_rows(output, width, dim, self.rows.iter().map(|row| row.correction));
             }
             let weights = Matrix::rows(scores, count, columns, columns);
-            let values = Matrix::rows(&value[place..], columns, dim, width);
+            let values = Matrix::rows(&value[place..], columns, dim, stride);
             let into = if start > 0 { Onto::Output } else { Onto::Nothing };
             matmul(output, width, weights, values, into);
         }
@@ -171,7 +177,7 @@ fn softmax_body(scores: &mut [f32], columns: usize, scale: f32, rows: &mut [Row]
 
 /// `e^(score · scale − largest)`, and exactly 0 where that is out of f32's reach, as behind a mask.
 #[inline(always)]
-fn weight(score: f32, scale: f32, largest: f32) -> f32 {
+pub fn weight(score: f32, scale: f32, largest: f32) -> f32 {
     let x = score * scale - largest;
     if x < -87.0 { 0.0 } else { exp(x) }
 }
@@ -229,10 +235,12 @@ mod tests {
             seed in any::<u64>(),
         ) {
             let (keys, mask) = if causal { (queries, Mask::Causal) } else { (keys, Mask::Full) };
-            let shape = Shape { batch, queries, keys, width: num_heads * dim, num_heads, mask };
+            let width = num_heads * dim;
+            let scale = 1.0 / (dim as f32).sqrt();
+            let shape = Shape { batch, queries, keys, width, stride: width, num_heads, scale, mask };
             let sizes = [queries, keys, keys].map(|count| batch * count * shape.width);
             let inputs = [0, 1, 2].map(|i| numbers(seed ^ i as u64, sizes[i]));
-            let found = attention(&inputs[0], &inputs[1], &inputs[2], shape);
+            let (found, _) = attention(&inputs[0], &inputs[1], &inputs[2], shape);
             for (place, &found) in found.iter().enumerate().step_by(97) {
                 let (row, column) = (place / shape.width, place % shape.width);
                 let expected = exact(&inputs, shape, row / queries, row % queries, column);
@@ -244,9 +252,18 @@ mod tests {
 
     #[test]
     fn scores_far_apart_give_numbers() {
-        let shape = Shape { batch: 1, queries: 1, keys: 600, width: 1, num_heads: 1, mask: Mask::Full };
+        let shape = Shape {
+            batch: 1,
+            queries: 1,
+            keys: 600,
+            width: 1,
+            stride: 1,
+            num_heads: 1,
+            scale: 1.0,
+            mask: Mask::Full,
+        };
         let key: Vec<f32> = (0..600).map(|i| if i == 599 { 1e6 } else { -1e6 }).collect();
         let value: Vec<f32> = (0..600).map(|i| i as f32).collect();
-        assert_eq!(attention(&[1.0], &key, &value, shape), [599.0]);
+        assert_eq!(attention(&[1.0], &key, &value, shape), (vec![599.0], vec![1e6]));
     }
 }

@@ -1,13 +1,20 @@
 //! The layers' slow parts on the CPU, each in one pass over memory where the tensor library takes one an
-//! operation. All of it is f32, without gradients: anything else is left to the tensor library.
+//! operation, and the gradients of what GPT-2 is made of. All of it is f32: anything else is left to the
+//! tensor library.
 
 pub mod attention;
+pub mod attention_gradient;
+pub mod column_sums;
 pub mod conv;
 pub mod elementwise;
 pub mod group_norm;
 pub mod kernel;
+pub mod layer_norm;
 pub mod matmul;
+pub mod mlp;
 pub mod transpose;
+
+use std::ops::Deref;
 
 use burn::tensor::{DType, Tensor, TensorData};
 
@@ -31,6 +38,38 @@ pub fn holds<const D: usize>(tensor: &Tensor<D>) -> bool {
 pub fn take<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     // The CPU's tensors are values already: nothing is computed or fetched that could fail.
     tensor.into_data().try_into_vec().expect("f32 values of a tensor on the CPU")
+}
+
+/// The values of a tensor on the CPU, row-major, in the tensor's own memory.
+pub struct Shared {
+    #[cfg(feature = "flex")]
+    tensor: <burn::backend::Flex as burn::backend::BackendTypes>::FloatTensorPrimitive,
+}
+
+impl Shared {
+    /// Of a tensor that [`holds`] accepts. As long as this lives, whoever changes the tensor changes a copy.
+    pub fn of<const D: usize>(tensor: &Tensor<D>) -> Self {
+        Self {
+            #[cfg(feature = "flex")]
+            tensor: tensor
+                .clone()
+                .try_into_primitive::<burn::backend::Flex>()
+                .expect("a tensor on the CPU")
+                .to_contiguous(),
+        }
+    }
+}
+
+impl Deref for Shared {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        #[cfg(feature = "flex")]
+        let values = self.tensor.as_slice().expect("f32 values without gaps");
+        #[cfg(not(feature = "flex"))]
+        let values = &[];
+        values
+    }
 }
 
 /// A tensor of these values on the CPU.

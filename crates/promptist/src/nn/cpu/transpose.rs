@@ -9,7 +9,7 @@ pub const BLOCK: usize = 16;
 ///
 /// # Panics
 /// If a slice is too short.
-pub fn transpose(values: &[f32], size @ [rows, columns]: [usize; 2], stride: usize, into: &mut [f32]) {
+pub fn transpose(values: &[f32], [rows, columns]: [usize; 2], stride: usize, into: &mut [f32]) {
     let into = &mut into[..rows * columns];
     if into.is_empty() {
         return;

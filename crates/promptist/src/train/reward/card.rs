@@ -89,6 +89,17 @@ pub fn render(report: &FitReport, calibration: Calibration) -> String {
             bin.n
         ));
     }
+    line("");
+    line("## Stock phrases");
+    line("");
+    line("The commonest phrases of the fitted targets behind an input, mean score (95 % interval).");
+    line("");
+    line("| phrases | behind inputs of targets | behind plain text |");
+    line("|---|---|---|");
+    for row in &report.stuffing {
+        let (inputs, plain) = (interval(row.inputs.as_ref()), interval(row.plain.as_ref()));
+        line(&format!("| {} | {inputs} | {plain} |", row.phrases));
+    }
     if let Some(ratings) = &report.ratings {
         line("");
         line("## Human ratings of pictures (AGIQA-3K)");

@@ -31,6 +31,7 @@ use crate::atomic::write_atomic;
 use crate::decoding::RawDecodingSettings;
 use crate::error::{Error, Result};
 use crate::eval::statistics::{Interval, bootstrap_mean};
+use crate::eval::text::commonest;
 use crate::model_source::ModelFiles;
 use crate::progress::Progress;
 use crate::prompter::{AdaptRequest, Backend, ModelIdentity, Prompter};
@@ -82,6 +83,8 @@ pub struct FitReport {
     pub fitted: Option<Classification>,
     /// Scores by where an answer comes from, on held-out targets.
     pub kinds: Vec<KindReport>,
+    /// Scores by how many stock phrases are put behind an input: a reward that rises with them is easy to cheat.
+    pub stuffing: Vec<StuffingReport>,
     /// Against what people thought of pictures.
     pub ratings: Option<RatingReport>,
 }
@@ -95,6 +98,17 @@ pub struct KindReport {
     pub score: Option<Interval>,
     /// Chance that a person's answer scores higher; none for people's own.
     pub auc: Option<f64>,
+}
+
+/// Scores of inputs with a number of stock phrases.
+#[derive(Debug, Clone, Serialize)]
+pub struct StuffingReport {
+    /// The commonest phrases of the fitted targets, the commonest first.
+    pub phrases: usize,
+    /// Mean score behind held-out inputs of targets.
+    pub inputs: Option<Interval>,
+    /// Mean score behind plain text.
+    pub plain: Option<Interval>,
 }
 
 /// Fits a reward and returns its folder.
@@ -158,6 +172,7 @@ pub fn fit(config: &RewardFitConfig, context: &FitContext) -> Result<PathBuf> {
         held_out: Classification::of(&scored(&test, &test_log_odds)),
         fitted: Classification::of(&scored(&train, &fitted)),
         kinds: kinds(&test, &test_log_odds, config),
+        stuffing: stuffing(&reward, &texts, config, context)?,
         ratings: rating_report(&reward, config, context)?,
     };
     write_run(context, &reward, &report, &test, &test_log_odds, calibration)
@@ -314,6 +329,47 @@ fn kinds(examples: &[RewardExample], log_odds: &[f64], config: &RewardFitConfig)
                 score: bootstrap_mean(&scores, config.resamples, config.seed),
                 auc: if kind == Kind::Human { None } else { against(values) },
             }
+        })
+        .collect()
+}
+
+/// The most common phrases, more and more of them, behind inputs of both sorts.
+fn stuffing(
+    reward: &TextReward,
+    texts: &Texts,
+    config: &RewardFitConfig,
+    context: &FitContext,
+) -> Result<Vec<StuffingReport>> {
+    const COUNTS: [usize; 8] = [0, 1, 2, 4, 8, 12, 16, 24];
+    const INPUTS: usize = 64;
+    let phrases: Vec<Vec<String>> = texts
+        .train
+        .iter()
+        .map(|target| target.phrases.iter().map(|phrase| phrase.to_lowercase()).collect())
+        .collect();
+    let most = COUNTS.last().copied().unwrap_or(0);
+    let stock = commonest(phrases.iter().map(|phrases| phrases.iter()), phrases.len(), most);
+    let score = |inputs: &[&str], count: usize| -> Result<Option<Interval>> {
+        check(context)?;
+        let addition: String = stock.iter().take(count).map(|common| format!(", {}", common.text)).collect();
+        let pair = |input: &&str| Pair {
+            user_input: (*input).to_owned(),
+            adapted_prompt: format!("{input}{addition}"),
+        };
+        let log_odds = reward.log_odds(&inputs.iter().map(pair).collect::<Vec<_>>())?;
+        let scores: Vec<f64> = log_odds.into_iter().map(bounded).collect();
+        Ok(bootstrap_mean(&scores, config.resamples, config.seed))
+    };
+    let inputs: Vec<&str> = texts.test.iter().take(INPUTS).map(|t| t.user_input.as_str()).collect();
+    let plain: Vec<&str> = texts.plain.iter().take(INPUTS).map(String::as_str).collect();
+    COUNTS
+        .iter()
+        .map(|&count| {
+            Ok(StuffingReport {
+                phrases: count,
+                inputs: score(&inputs, count)?,
+                plain: score(&plain, count)?,
+            })
         })
         .collect()
 }

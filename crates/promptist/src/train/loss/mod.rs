@@ -4,11 +4,15 @@
 //! P = softmax(H Wᵀ), a loss whose derivative by log P[y] is w has, for the logits, the gradient
 //! G = w (onehot(y) − P), and so dH = G W and dW = Gᵀ H. Cross-entropy is w = −1. Autodiff would keep
 //! the logits and several tensors of their size, which at V = 50257 is most of a step's memory; here
-//! they live one chunk of rows at a time.
+//! they live one chunk of rows at a time, on the CPU in our own products ([`cpu`]).
+
+mod cpu;
 
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
 use crate::error::{Error, Result};
+use crate::nn;
+use crate::nn::cpu::Shared;
 use crate::nn::values;
 
 /// Logits in one chunk of rows: 16 Mi numbers, 64 MiB.
@@ -79,6 +83,10 @@ fn nats(logprobs: &[f32]) -> f64 {
 /// [`Error::Shape`] if the numbers of rows differ or a target is not in the vocabulary.
 pub fn target_logprobs(hidden: &Tensor<2>, wte: &Tensor<2>, targets: &[u32]) -> Result<TargetLogprobs> {
     check(hidden, wte, targets)?;
+    if nn::cpu::holds(hidden) && nn::cpu::holds(wte) {
+        let (hidden, wte, width) = (Shared::of(hidden), Shared::of(wte), wte.dims()[1]);
+        return Ok(cpu::target_logprobs(&hidden, cpu::Head { wte: &wte, width }, targets));
+    }
     let mut found = TargetLogprobs::default();
     for (first, chunk) in chunks(targets, wte) {
         let hidden = hidden.clone().narrow(0, first, chunk.len());
@@ -103,6 +111,27 @@ pub fn target_logprobs_backward(
     weight: impl Fn(usize, f32) -> f32,
 ) -> Result<HeadGradients> {
     check(hidden, wte, targets)?;
+    if nn::cpu::holds(hidden) && nn::cpu::holds(wte) {
+        let (shapes, width) = ((hidden.dims(), wte.dims()), wte.dims()[1]);
+        let (hidden, wte) = (Shared::of(hidden), Shared::of(wte));
+        let head = cpu::Head { wte: &wte, width };
+        let (targets, gradients) = cpu::target_logprobs_backward(&hidden, head, targets, weight);
+        return Ok(HeadGradients {
+            targets,
+            hidden_grad: nn::cpu::give(gradients.hidden, shapes.0),
+            wte_grad: nn::cpu::give(gradients.wte, shapes.1),
+        });
+    }
+    by_device(hidden, wte, targets, weight)
+}
+
+/// The same through the tensor library.
+fn by_device(
+    hidden: &Tensor<2>,
+    wte: &Tensor<2>,
+    targets: &[u32],
+    weight: impl Fn(usize, f32) -> f32,
+) -> Result<HeadGradients> {
     let device = hidden.device();
     let mut found = TargetLogprobs::default();
     let mut hidden_grads = Vec::new();
@@ -137,7 +166,10 @@ pub fn target_logprobs_backward(
 }
 
 fn check(hidden: &Tensor<2>, wte: &Tensor<2>, targets: &[u32]) -> Result<()> {
-    let ([rows, _], [v, _]) = (hidden.dims(), wte.dims());
+    let ([rows, width], [v, e]) = (hidden.dims(), wte.dims());
+    if width != e {
+        return Err(Error::Shape(format!("hidden rows of {width} for a head of {e}")));
+    }
     if rows != targets.len() {
         return Err(Error::Shape(format!("{rows} hidden rows for {} targets", targets.len())));
     }

@@ -1,33 +1,24 @@
-//! Forward and backward through the transformer: from token ids to final hidden states, and from
-//! their gradient to the parameters'.
-//!
-//! Losses are differentiated by hand down to the hidden states ([`super::loss`]); a
-//! [`TrunkPass`] takes over from there. So there is one place that has to be fast.
+//! The trunk on any device, differentiated by the tensor library.
 
 use burn::tensor::{Int, Tensor};
 
+use super::add;
 use crate::error::{Error, Result};
 use crate::gpt2::Gpt2;
 use crate::nn::{ParameterMap, Parameters};
 use crate::train::adamw::Gradients;
 use crate::train::trainable::Trainable;
 
-/// A forward pass that remembers what its backward pass needs.
-pub struct TrunkPass {
+/// The model in the graph of a forward pass.
+pub(super) struct AutodiffPass {
     tracked: Gpt2,
     /// `[B, T, E]`, in the graph.
     hidden: Tensor<3>,
     trainable: Trainable,
 }
 
-impl TrunkPass {
-    /// Final hidden states of whole sequences, as [`Gpt2::forward`].
-    ///
-    /// # Shapes
-    /// `input_ids`: `[B, T]`, padded on the right.
-    ///
-    /// # Errors
-    /// None today; walking over parameters can fail.
+impl AutodiffPass {
+    /// As [`super::TrunkPass::forward`].
     pub fn forward(model: &Gpt2, input_ids: Tensor<2, Int>, trainable: Trainable) -> Result<Self> {
         let num_layers = model.config().n_layer;
         let tracked = model.clone().map_parameters("", &mut Track { trainable, num_layers })?;
@@ -40,19 +31,8 @@ impl TrunkPass {
         self.hidden.clone().inner()
     }
 
-    /// Adds the gradients of every trainable parameter to `gradients`, given that of the hidden states.
-    /// The head's share of `wte.weight` is the caller's to add.
-    ///
-    /// # Shapes
-    /// `hidden_grad`: `[B, T, E]`, outside the graph.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] if the shapes differ.
+    /// As [`super::TrunkPass::backward`].
     pub fn backward(self, hidden_grad: Tensor<3>, gradients: &mut Gradients) -> Result<()> {
-        if hidden_grad.dims() != self.hidden.dims() {
-            let (found, expected) = (hidden_grad.dims(), self.hidden.dims());
-            return Err(Error::Shape(format!("a gradient of {found:?} for hidden states {expected:?}")));
-        }
         // The gradient of this sum with respect to the trunk is the loss's: d(H·dH)/dH = dH.
         let surrogate = (self.hidden * hidden_grad.autodiff()).sum();
         let num_layers = self.tracked.config().n_layer;
@@ -96,13 +76,4 @@ impl ParameterMap for Collect<'_> {
         }
         Ok(tensor)
     }
-}
-
-/// Adds `gradient`, flattened, to that of the parameter `name`.
-pub fn add(gradients: &mut Gradients, name: &str, gradient: Tensor<1>) {
-    let sum = match gradients.remove(name) {
-        Some(sum) => sum + gradient,
-        None => gradient,
-    };
-    gradients.insert(name.to_owned(), sum);
 }
