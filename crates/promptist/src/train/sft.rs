@@ -28,6 +28,7 @@ use crate::train::examples::{BatchPlan, Example, micro_batches, read_pairs, stag
 use crate::train::gradients;
 use crate::train::metrics::Metrics;
 use crate::train::trainable::Trainable;
+use crate::train::trunk::{self, KeepMemory};
 
 /// What a run needs beside its config.
 pub struct RunContext<'a> {
@@ -71,6 +72,7 @@ pub fn train(config: &SftConfig, context: &RunContext) -> Result<PathBuf> {
         return Err(Error::Tokenizer(format!("{token_ids} token ids for a model of {vocab_size}")));
     }
     let mut metrics = Metrics::open(context.run, state.step)?;
+    let _keep_memory = KeepMemory::new();
 
     let mut stage_start = 0;
     for kind in StageKind::of(config) {
@@ -330,6 +332,7 @@ impl Stage {
         };
         let scale = 1.0 / target_tokens as f64;
         let (model, grad_norm) = optimizer.update(model, &gradients, scale, lr, &adamw)?;
+        trunk::recycle(gradients);
         let row = Row {
             loss: loss_sum * scale,
             lr,
