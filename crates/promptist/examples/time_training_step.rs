@@ -17,7 +17,7 @@ use promptist::gpt2::{Gpt2, folder};
 use promptist::train::adamw::{AdamW, AdamWConfig, Decay, Gradients};
 use promptist::train::loss::head_loss;
 use promptist::train::trainable::Trainable;
-use promptist::train::trunk::{self, TrunkPass};
+use promptist::train::trunk::{self, KeepMemory, TrunkPass};
 use promptist::weights::Weights;
 
 /// As in `train_step.py`.
@@ -41,6 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let input_ids = ids(&batch, "input_ids")?;
     let targets: Vec<u32> = ids(&batch, "targets")?.into_data().iter::<i64>().map(|id| id as u32).collect();
     let mut optimizer = AdamW::default();
+    let _keep_memory = KeepMemory::new();
     println!("{{\"ready\": true}}");
     for line in stdin().lines() {
         line?;
@@ -77,7 +78,7 @@ fn step(
     phase("backward");
     let scale = 1.0 / targets.len() as f64;
     let (model, norm) = optimizer.update(model, &gradients, scale, LEARNING_RATE, &CONFIG)?;
-    drop(gradients);
+    trunk::recycle(gradients);
     phase("update");
     let loss = head.loss_sum * scale;
     Ok((model, format!("\"loss\": {loss}, \"norm\": {norm}, \"phases\": {{{}}}", phases.join(", "))))

@@ -5,6 +5,7 @@
 pub mod adamw;
 pub mod attention;
 pub mod attention_gradient;
+pub mod buffers;
 pub mod column_sums;
 pub mod conv;
 pub mod elementwise;
