@@ -91,6 +91,8 @@ impl Learner {
         let value_lr = config.optimizer.value_learning_rate.unwrap_or(lr);
         (self.value, losses.value_grad_norm) =
             self.value_optimizer.update(self.value, &gradients.value, 1.0, value_lr, &adamw)?;
+        trunk::recycle(gradients.policy);
+        trunk::recycle(gradients.value);
         Ok((self, losses))
     }
 
