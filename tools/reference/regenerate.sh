@@ -21,6 +21,8 @@ export OMP_NUM_THREADS=1
 "$python_diverse" "$here/toy_beam.py"
 "$python" "$here/sampling.py"
 "$python" "$here/sft.py"
+"$python" "$here/ppo.py"
+"$python" "$here/ppo_round.py"
 "$python" "$here/schedulers.py"
 "$python" "$here/tiny_diffusion.py"
 "$python" "$here/unet.py"

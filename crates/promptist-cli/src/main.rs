@@ -16,6 +16,7 @@ mod progress;
 mod score;
 mod score_image;
 mod signals;
+mod terms;
 mod train;
 
 use std::process::ExitCode;

@@ -13,6 +13,11 @@ use promptist::prompter::{Backend, Prompter};
 use crate::exit::UsageError;
 use crate::progress::Bars;
 
+/// The folder to read in the place of ../shared/data: `PROMPTIST_DATA`.
+pub fn data_folder() -> Option<PathBuf> {
+    std::env::var_os("PROMPTIST_DATA").filter(|folder| !folder.is_empty()).map(PathBuf::from)
+}
+
 #[derive(clap::Args)]
 pub struct ModelArgs {
     /// mini (inside this program), a model folder, or a Hub id such as microsoft/Promptist
@@ -99,13 +104,23 @@ impl ModelArgs {
 }
 
 impl ComputeArgs {
+    /// The threads that were asked for; all cores if none were.
+    pub fn num_threads(&self) -> usize {
+        match self.threads {
+            Some(threads) => threads as usize,
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+
+    /// The device that was asked for.
+    pub fn device(&self) -> DeviceChoice {
+        self.device
+    }
+
     /// The decoder on the CPU; the tensor library on any other device. `PROMPTIST_ISA` names an
     /// instruction set (`portable`, `avx2`, `avx512`, `neon`) to compute with, to compare them.
     pub fn backend(&self) -> Result<Backend> {
-        let num_threads = match self.threads {
-            Some(threads) => threads as usize,
-            None => std::thread::available_parallelism().map_or(1, usize::from),
-        };
+        let num_threads = self.num_threads();
         // Opening a model packs its weights on rayon's threads.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(num_threads).build_global();
         let precision = match self.precision {

@@ -111,7 +111,7 @@ type Outcome = std::result::Result<PairScore, String>;
 
 /// Generator, judges and cache, as the config says. What is small is opened first, so that its mistakes do
 /// not wait for what is large.
-fn open(config: &RewardConfig, device: DeviceChoice) -> Result<ImageReward> {
+pub fn open(config: &RewardConfig, device: DeviceChoice) -> Result<ImageReward> {
     let spec: GeneratorSpec = config.generator.parse()?;
     let aesthetic = AestheticHead::open(&config.aesthetic)?;
     let folder = match &config.cache.folder {

@@ -1,11 +1,23 @@
 //! Config files: TOML, every key known, checked before anything starts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+
+/// Where the committed configs look for data that is not part of the repository.
+const DATA_FOLDER: &str = "../shared/data";
+
+/// Puts `folder` in the place of `../shared/data` where a path begins with it.
+pub fn move_to_data_folder<'a>(paths: impl IntoIterator<Item = &'a mut PathBuf>, folder: &Path) {
+    for path in paths {
+        if let Ok(inside) = path.strip_prefix(DATA_FOLDER) {
+            *path = folder.join(inside);
+        }
+    }
+}
 
 /// What a stage is told, as a TOML file.
 ///

@@ -15,6 +15,7 @@ pub mod eval;
 pub mod generator;
 pub mod gpt2;
 mod html;
+pub mod http;
 pub mod hub;
 mod huge_pages;
 pub mod mini;

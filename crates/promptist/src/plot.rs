@@ -11,6 +11,8 @@ pub struct LineChart<'a> {
     pub title: &'a str,
     /// What the horizontal axis counts.
     pub x_label: &'a str,
+    /// Width and height in pixels.
+    pub size: (u32, u32),
     /// Drawn in order, so that later lines lie on top.
     pub lines: Vec<Line>,
 }
@@ -22,6 +24,8 @@ pub struct Line {
     pub name: String,
     /// `(x, y)`, from left to right; what is not finite is left out.
     pub points: Vec<(f64, f64)>,
+    /// A pale band from low to high around it: `(x, low, high)`, from left to right; may be empty.
+    pub band: Vec<(f64, f64, f64)>,
     /// How it is drawn.
     pub style: LineStyle,
 }
@@ -37,7 +41,15 @@ pub enum LineStyle {
     Dotted,
 }
 
-const SIZE: (u32, u32) = (860, 340);
+/// The size of a chart that takes a page's width.
+pub const FULL: (u32, u32) = (860, 340);
+/// The size of one that shares it with another.
+pub const HALF: (u32, u32) = (560, 300);
+
+/// Pixels of height that a legend takes for each line.
+const LEGEND_ROW: f64 = 17.0;
+/// Pixels of a chart's height that are not the plot: title, margins, axis.
+const AXES: u32 = 90;
 const GREY: RGBColor = RGBColor(190, 196, 204);
 /// Told apart by people with any colour vision (Okabe and Ito).
 const COLOURS: [RGBColor; 4] =
@@ -49,10 +61,14 @@ impl LineChart<'_> {
     /// # Errors
     /// [`Error::Config`] if it cannot be drawn.
     pub fn to_svg(&self) -> Result<Option<String>> {
-        let points = || self.lines.iter().flat_map(|line| finite(&line.points));
+        let points = || self.lines.iter().flat_map(Line::extent);
         let Some(((x_min, x_max), (y_min, y_max))) = bounds(points()) else { return Ok(None) };
         let (x_margin, y_margin) = (margin(x_min, x_max), 0.05 * margin(y_min, y_max));
         let x_max = if x_max > x_min { x_max } else { x_max + x_margin };
+        // Room above the lines for the legend, so that it covers none.
+        let rows = if self.lines.len() > 1 { self.lines.len() as f64 } else { 0.0 };
+        let legend = (rows * LEGEND_ROW / f64::from(self.size.1 - AXES)).min(0.5);
+        let y_max = y_max + legend / (1.0 - legend) * margin(y_min, y_max);
 
         let mut svg = String::new();
         self.draw(&mut svg, x_min..x_max, (y_min - y_margin)..(y_max + y_margin))
@@ -66,7 +82,7 @@ impl LineChart<'_> {
         x: std::ops::Range<f64>,
         y: std::ops::Range<f64>,
     ) -> std::result::Result<(), Box<dyn std::error::Error + 'static>> {
-        let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+        let root = SVGBackend::with_string(svg, self.size).into_drawing_area();
         root.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&root)
             .caption(self.title, ("sans-serif", 18))
@@ -83,11 +99,20 @@ impl LineChart<'_> {
             .y_label_formatter(&|y| number(*y))
             .draw()?;
         let mut colours = COLOURS.iter().cycle();
+        let mut drawn = Vec::with_capacity(self.lines.len());
         for line in &self.lines {
             let (colour, width) = match line.style {
                 LineStyle::Raw => (&GREY, 1),
                 LineStyle::Main | LineStyle::Dotted => (colours.next().unwrap_or(&BLACK), 2),
             };
+            // Bands first: no line is to lie under one.
+            let outline = line.outline();
+            if !outline.is_empty() {
+                chart.draw_series([Polygon::new(outline, colour.mix(0.15))])?;
+            }
+            drawn.push((line, colour, width));
+        }
+        for (line, colour, width) in drawn {
             let stroke = colour.stroke_width(width);
             chart
                 .draw_series(LineSeries::new(finite(&line.points), stroke))?
@@ -111,6 +136,25 @@ impl LineChart<'_> {
     }
 }
 
+impl Line {
+    /// Every point that the axes have to hold.
+    fn extent(&self) -> impl Iterator<Item = (f64, f64)> {
+        let band = self.finite_band().flat_map(|(x, low, high)| [(x, low), (x, high)]);
+        finite(&self.points).chain(band)
+    }
+
+    /// The band's edge: along the top, and back along the bottom.
+    fn outline(&self) -> Vec<(f64, f64)> {
+        let top = self.finite_band().map(|(x, _, high)| (x, high));
+        let bottom: Vec<_> = self.finite_band().map(|(x, low, _)| (x, low)).collect();
+        top.chain(bottom.into_iter().rev()).collect()
+    }
+
+    fn finite_band(&self) -> impl Iterator<Item = (f64, f64, f64)> {
+        self.band.iter().copied().filter(|(x, low, high)| (x + low + high).is_finite())
+    }
+}
+
 fn finite(points: &[(f64, f64)]) -> impl Iterator<Item = (f64, f64)> {
     points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite())
 }
@@ -123,9 +167,10 @@ fn bounds(points: impl Iterator<Item = (f64, f64)>) -> Option<((f64, f64), (f64,
     })
 }
 
-/// A width that is not 0, even around a single value.
+/// A width that is not 0, even around a single value, or one that only rounding spreads.
 fn margin(min: f64, max: f64) -> f64 {
-    if max > min { max - min } else { max.abs().max(1.0) }
+    let width = max - min;
+    if width > 1e-12 * max.abs().max(min.abs()) { width } else { max.abs().max(1.0) }
 }
 
 /// An axis label: as many digits as tell neighbours apart, thousands as they are spoken.
@@ -143,8 +188,22 @@ mod tests {
     use super::*;
 
     fn chart(points: Vec<(f64, f64)>) -> Option<String> {
-        let line = Line { name: "loss <a & b>".into(), points, style: LineStyle::Dotted };
-        LineChart { title: "loss", x_label: "step", lines: vec![line.clone(), line] }.to_svg().expect("draws")
+        let line = Line { name: "loss <a & b>".into(), points, band: Vec::new(), style: LineStyle::Dotted };
+        draw(vec![line.clone(), line])
+    }
+
+    fn draw(lines: Vec<Line>) -> Option<String> {
+        LineChart { title: "loss", x_label: "step", size: FULL, lines }.to_svg().expect("draws")
+    }
+
+    #[test]
+    fn a_band_goes_around_its_line_and_the_axes_hold_it() {
+        let band = vec![(1.0, 4.0, 6.0), (2.0, f64::NAN, 5.0), (3.0, 3.0, 50_000.0)];
+        let points = vec![(1.0, 5.0), (3.0, 4.0)];
+        let line = Line { name: "reward".into(), points, band, style: LineStyle::Main };
+        assert_eq!(line.outline(), [(1.0, 6.0), (3.0, 50_000.0), (3.0, 3.0), (1.0, 4.0)]);
+        let svg = draw(vec![line]).expect("has points");
+        assert!(svg.contains("<polygon") && svg.contains("50k") && !svg.contains("NaN"), "{svg}");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::engine::{Engine, EngineOptions, Isa, Precision};
 use crate::error::{Error, Result};
 use crate::gpt2::{Gpt2, Gpt2Config, folder};
 use crate::model_source::ModelFiles;
+use crate::nn::Parameters;
 use crate::output_filter::{self, FilterRule};
 use crate::template::{self, Keep};
 use crate::tokenizer::Tokenizer;
@@ -250,12 +251,39 @@ impl Prompter {
     /// # Errors
     /// [`Error::EmptyPrompt`]; [`Error::Tokenizer`].
     pub fn prompt(&self, user_input: &str) -> Result<Vec<u32>> {
+        self.prompt_for(user_input, self.default_keep())
+    }
+
+    /// What the model reads before it answers `user_input` with its words kept, or not.
+    ///
+    /// # Errors
+    /// As [`prompt`](Self::prompt).
+    pub fn prompt_for(&self, user_input: &str, keep: Keep) -> Result<Vec<u32>> {
         let trimmed = user_input.trim();
         if trimmed.is_empty() {
             return Err(Error::EmptyPrompt);
         }
-        let keep = self.defaults.ours.keep.unwrap_or_default();
         self.prompt_ids(trimmed, kept_words(trimmed, keep).as_ref())
+    }
+
+    /// What becomes of the user's words if a request does not say.
+    pub fn default_keep(&self) -> Keep {
+        self.defaults.ours.keep.unwrap_or_default()
+    }
+
+    /// Takes other weights of the same shape, as a policy that has been trained on.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a parameter that is missing or of another shape; the old weights stay then.
+    pub fn reload(&mut self, weights: &Gpt2) -> Result<()> {
+        match &mut self.model {
+            Model::Engine(engine) => engine.reload(&weights.to_parameters()?),
+            Model::TensorLibrary(model) if model.config() == weights.config() => {
+                **model = weights.clone();
+                Ok(())
+            }
+            Model::TensorLibrary(_) => Err(Error::Shape("weights of a model of another shape".to_owned())),
+        }
     }
 
     /// `request` over the model's own settings over the defaults.

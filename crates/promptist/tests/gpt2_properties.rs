@@ -9,9 +9,10 @@ use promptist::decoding::{Finish, LanguageModel, RawDecodingSettings, generate};
 use promptist::gpt2::{Gpt2, Gpt2Config};
 use promptist::nn::{ParameterMap, Parameters};
 use promptist::train::adamw::{AdamW, AdamWConfig, Decay, Gradients};
-use promptist::train::checkpoint::{Best, Checkpoints, TrainState};
+use promptist::train::checkpoint::Checkpoints;
 use promptist::train::examples::Example;
 use promptist::train::gradients::accumulate;
+use promptist::train::sft::{self, Best, TrainState};
 use promptist::train::trainable::Trainable;
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -138,9 +139,9 @@ proptest! {
         let run = TempDir::new().expect("a temporary folder");
         let checkpoints = Checkpoints::new(run.path()).expect("writable");
         let files = vec![("merges.txt".to_owned(), b"#version: 0.2\n".to_vec())];
-        checkpoints.save(&model, &optimizer, &state, &files).expect("saves");
-        let (model_again, optimizer_again, state_again) =
-            checkpoints.load_latest(&Device::flex()).expect("whole").expect("there is one");
+        sft::save(&checkpoints, &model, &optimizer, &state, &files).expect("saves");
+        let (model_again, optimizer_again, state_again, _) =
+            sft::load_latest(&checkpoints, &Device::flex()).expect("whole").expect("there is one");
         prop_assert_eq!(state, state_again);
         prop_assert_eq!(model.config(), model_again.config());
         prop_assert_eq!(bits(&model), bits(&model_again));

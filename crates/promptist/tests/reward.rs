@@ -20,7 +20,7 @@ use promptist::generator::{Cancel, Generator, GeneratorIdentity, ImageRequest, I
 use promptist::model_source::ModelFiles;
 use promptist::progress::NoProgress;
 use promptist::reward::image::cache::ImageCache;
-use promptist::reward::{ImageReward, Pair, PairScore, Summary};
+use promptist::reward::{ImageMeasure, ImageReward, ImageTerm, Pair, PairScore, Reward, Summary};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::Deserialize;
@@ -301,6 +301,55 @@ fn a_second_judge_is_asked_and_not_paid() {
         (both.pick_score.map(|s| s.len()), both.pick_score_baseline.map(|s| s.len())),
         (Some(2), Some(2))
     );
+}
+
+#[test]
+fn as_terms_of_training_all_measures_share_the_images() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let painter = Painter { refused: Some("cursed".into()), parallelism: 2, ..Painter::new() };
+    let open = |judge: Option<Clip>| {
+        let cache = ImageCache::open(folder.path(), u64::MAX).expect("a folder");
+        let head = AestheticHead::open(golden("clip/heads/chain.pth")).expect("a head");
+        let (generator, images) = (Box::new(painter.clone()), ImageSettings::default());
+        ImageReward::new(generator, images, 0..2, (clip("quick_gelu"), head), judge, cache).expect("they fit")
+    };
+    let pairs = [
+        pair("a cat", "a cat, 8k"),
+        pair("a cat", "a cursed cat"),
+        pair("a dog", "a dog, art"),
+        pair("a cat", ""),
+    ];
+    let images = Arc::new(open(Some(clip("gelu"))));
+    let (expected, _) = score(&images, &pairs);
+    let made = painter.asked().len();
+    assert_eq!(made, 8, "four prompts that can be drawn, two images each");
+
+    let term = |measure| ImageTerm::new(Arc::clone(&images), measure).expect("the judge is there");
+    let of = |reward: &dyn Reward| reward.score(&pairs, &Cancel::default()).expect("scores");
+    let scores = of(&term(ImageMeasure::Score));
+    assert_eq!(scores, of(images.as_ref()), "the reward alone is the same");
+    let gains = of(&term(ImageMeasure::PickScoreGain));
+    for ((expected, score), gain) in expected.iter().zip(&scores).zip(&gains) {
+        let Ok(expected) = expected else {
+            assert!(score.as_ref().is_err_and(|reason| reason.contains("adapted prompt")), "{score:?}");
+            assert!(gain.is_err());
+            continue;
+        };
+        assert_eq!(score, &Ok(f64::from(expected.score.score)));
+        let mean = |values: &Option<Vec<f32>>| {
+            let values = values.as_ref().expect("PickScore judged");
+            values.iter().copied().map(f64::from).sum::<f64>() / values.len() as f64
+        };
+        assert_eq!(gain, &Ok(mean(&expected.pick_score) - mean(&expected.pick_score_baseline)));
+    }
+    assert_eq!(gains[3], Ok(0.0), "an empty rewrite is the input");
+    assert_eq!(painter.asked().len(), made, "nothing is made twice");
+
+    let stopped = Cancel::following(Arc::new(AtomicBool::new(true)));
+    let outcome = Reward::score(images.as_ref(), &[pair("a new cat", "")], &stopped);
+    assert!(matches!(outcome, Err(Error::Interrupted)), "{outcome:?}");
+    let without = ImageTerm::new(Arc::new(open(None)), ImageMeasure::PickScoreGain).err().expect("no judge");
+    assert!(without.to_string().contains("pick_score"), "{without}");
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub mod packed;
 mod pool;
 pub mod precision;
 pub mod precision_report;
+pub mod reading;
 mod smoothing;
 #[cfg(test)]
 mod tests;

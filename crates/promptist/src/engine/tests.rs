@@ -71,3 +71,26 @@ fn rows_join_and_part_on_several_threads() {
         check(&alone, &[&[3, 1, 4, 6, 7], &[3, 1, 4, 6, 8], &[5, 9, 2, 8]], &answers);
     }
 }
+
+#[test]
+#[cfg_attr(miri, ignore = "rayon, which packs the weights, does not keep Miri's aliasing rules")]
+fn texts_read_at_once_are_as_likely_as_token_by_token() {
+    use crate::decoding::teacher_forcing::{ForcedText, observe};
+
+    let engine = engine(Precision::F32, Isa::detect(), 2);
+    let texts: [&[u32]; 3] = [&[3, 1, 4, 1, 5, 9], &[2, 6], &[5, 3, 5, 8, 9]];
+    let texts: Vec<ForcedText> =
+        texts.iter().zip([2, 1, 4]).map(|(token_ids, from)| ForcedText { token_ids, from }).collect();
+    let readings = engine.read_texts(&texts).expect("texts that fit");
+    for ((text, reading), observed) in texts.iter().zip(&readings).zip(observe(&engine, &texts).expect("fit"))
+    {
+        let logprobs: Vec<f32> = observed.iter().map(|token| token.logprob).collect();
+        assert_eq!(reading.logprobs, logprobs);
+        assert_eq!(engine.read_texts(&[*text]).expect("fits"), [reading.clone()], "alone or beside others");
+        let mean = reading.hidden.iter().sum::<f32>();
+        assert!(mean.abs() < 1e-4, "every state is centred: {mean}");
+    }
+    for token_ids in [&[3_u32, 1][..], &[]] {
+        assert!(engine.read_texts(&[ForcedText { token_ids, from: 2 }]).is_err());
+    }
+}

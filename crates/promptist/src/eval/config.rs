@@ -4,12 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config_file::ConfigFile;
+use crate::config_file::{ConfigFile, move_to_data_folder};
 use crate::decoding::RawDecodingSettings;
 use crate::error::{Error, Result};
-
-/// Where the shared data lies, seen from the project's root.
-const DATA_FOLDER: &str = "../shared/data";
 
 /// An evaluation. Parts that are absent are not measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -116,11 +113,7 @@ impl EvalConfig {
             paths.push(&mut likelihood.targets);
             paths.extend(&mut likelihood.ngram_text);
         }
-        for path in paths {
-            if let Ok(inside) = path.strip_prefix(DATA_FOLDER) {
-                *path = folder.join(inside);
-            }
-        }
+        move_to_data_folder(paths, folder);
         self
     }
 }

@@ -10,6 +10,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
+use crate::http::Address;
+pub use crate::http::Credentials;
 
 /// Who makes the images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,21 +78,6 @@ impl ServerKind {
     }
 }
 
-/// A name and a password. Printed without the password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// Who.
-    pub user: String,
-    /// The secret.
-    pub password: String,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
-    }
-}
-
 /// Kind and URL, as it is written, without credentials.
 impl fmt::Display for ServerSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,46 +102,9 @@ impl FromStr for ServerSpec {
             let names = ServerKind::ALL.map(ServerKind::name).join(", ");
             wrong(&format!("a server's URL must have its kind in front ({names})"))
         })?;
-        let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("expected a URL"))?;
-        if !matches!(scheme, "http" | "https") {
-            return Err(wrong("a server's URL must begin with http:// or https://"));
-        }
-        if rest.contains(['?', '#', ' ']) {
-            return Err(wrong("a server's URL must have no query and no fragment"));
-        }
-        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let (credentials, host) = match authority.rsplit_once('@') {
-            None => (None, authority),
-            Some((user_info, host)) => {
-                let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
-                let (user, password) = (decoded(user), decoded(password));
-                let (user, password) =
-                    user.zip(password).ok_or_else(|| wrong("a `%` must be written %25"))?;
-                (Some(Credentials { user, password }), host)
-            }
-        };
-        if host.is_empty() || host.starts_with(':') {
-            return Err(wrong("a server's URL must name a host"));
-        }
-        let url = format!("{scheme}://{host}{}", path.trim_end_matches('/'));
-        Ok(Self { kind, url, credentials })
+        let Address { url, credentials } = Address::parse(url).map_err(wrong)?;
+        Ok(Self { kind, url: url.trim_end_matches('/').to_owned(), credentials })
     }
-}
-
-/// `text` with its `%XX` as the bytes they stand for, if that is UTF-8.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(rest.next()?).to_digit(16);
-        let (high, low) = (digit()?, digit()?);
-        bytes.push(u8::try_from(high * 16 + low).ok()?);
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

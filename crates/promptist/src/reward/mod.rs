@@ -5,14 +5,29 @@
 //! train   input and adapted -> each term of a weighted sum -> one number for a sample
 //! ```
 //!
-//! [`image`] is the paper's reward. [`Reward`] is what training pays for: any term, or a [`WeightedSum`] of
-//! them; a plain function is one.
+//! [`image`] is the paper's reward, [`text`] what serves where there are no images, [`http`] whatever servers
+//! give; [`Retention`] and [`Degeneracy`] keep them honest. [`Reward`] is what training pays for: any term, or a
+//! [`WeightedSum`] of them; a plain function is one.
 
+pub mod http;
 pub mod image;
+pub mod text;
 
+mod degenerate;
+mod phrase;
+mod retention;
+mod term_config;
 mod weighted_sum;
 
-pub use image::{ImageReward, ImageScores, KNEE, Noise, PairScore, RewardConfig, Score, Summary, relevance};
+pub use degenerate::Degeneracy;
+pub use image::{
+    ImageMeasure, ImageReward, ImageScores, ImageTerm, KNEE, Noise, PairScore, RewardConfig, Score, Summary,
+    relevance,
+};
+pub use phrase::EndsWith;
+pub use retention::Retention;
+pub use term_config::{TermConfig, TermKind};
+pub use text::TextReward;
 pub use weighted_sum::{Term, TermScores, WeightedSum};
 
 use serde::Serialize;

@@ -28,6 +28,23 @@ pub struct TermScores {
     pub terms: Vec<f64>,
 }
 
+impl Term {
+    /// Finite scores, as many as pairs; reasons name the term.
+    fn score(&self, pairs: &[Pair], cancel: &Cancel) -> Result<Vec<Result<f64, String>>> {
+        let name = &self.name;
+        let scores = self.reward.score(pairs, cancel)?;
+        if scores.len() != pairs.len() {
+            return Err(Error::Shape(format!("`{name}`: {} scores of {} pairs", scores.len(), pairs.len())));
+        }
+        let checked = |score: Result<f64, String>| match score {
+            Ok(score) if score.is_finite() => Ok(score),
+            Ok(score) => Err(format!("{name}: {score} is no number")),
+            Err(reason) => Err(format!("{name}: {reason}")),
+        };
+        Ok(scores.into_iter().map(checked).collect())
+    }
+}
+
 impl WeightedSum {
     /// Puts terms together.
     ///
@@ -51,6 +68,18 @@ impl WeightedSum {
     /// The terms' names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.terms.iter().map(|term| term.name.as_str())
+    }
+
+    /// Each term's own scores of pairs, before its weight, by name; none where it has no number to give.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    pub fn score_each(&self, pairs: &[Pair], cancel: &Cancel) -> Result<Vec<(String, Vec<Option<f64>>)>> {
+        let of_term = |term: &Term| -> Result<(String, Vec<Option<f64>>)> {
+            let scores = term.score(pairs, cancel)?.into_iter().map(Result::ok);
+            Ok((term.name.clone(), scores.collect()))
+        };
+        self.terms.iter().map(of_term).collect()
     }
 
     /// The scores of pairs, in their order; a pair that one term cannot score has none, and the reason.

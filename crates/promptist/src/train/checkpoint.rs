@@ -1,7 +1,7 @@
 //! Checkpoints: a folder that is whole or absent.
 //!
-//! `checkpoints/step-N` is a model folder that transformers loads, with the optimiser's moments and
-//! the trainer's state beside it. It is written as `.step-N.tmp`, every file flushed, its SHA-256
+//! `checkpoints/step-N` is a model folder that transformers loads, with optimisers' moments and the
+//! trainer's state beside it; what exactly, each trainer says. It is written as `.step-N.tmp`, every file flushed, its SHA-256
 //! sums last, then renamed; `checkpoints/latest` names the one to resume from and is replaced after
 //! that. Whatever the process was doing when it died, `latest` names a whole checkpoint.
 
@@ -10,45 +10,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::atomic::{sync_folder, write_atomic};
 use crate::checksums;
 use crate::error::{Error, Result};
-use crate::gpt2::{Gpt2, folder};
+use crate::gpt2::folder;
 use crate::nn::{Parameters, values};
 use crate::train::adamw::AdamW;
+use crate::train::trainable::{Trainable, num_layers};
 use crate::weights::{TensorInfo, Weights, f32_to_bytes, write_safetensors};
 
 const STATE: &str = "state.json";
-const OPTIMIZER: &str = "optimizer.safetensors";
 const LATEST: &str = "latest";
-
-/// Where a run stands, beside weights and moments.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainState {
-    /// Steps done over all stages. The order of examples is a function of it and the seed.
-    pub step: u64,
-    /// Updates of the optimiser.
-    pub optimizer_step: u64,
-    /// Target tokens learned from, over all stages.
-    pub target_tokens: u64,
-    /// The last stage's best validation so far.
-    pub best: Option<Best>,
-}
-
-/// The best checkpoint of a stage.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Best {
-    /// The stage, `language_model` or `sft`.
-    pub stage: String,
-    /// After this step.
-    pub step: u64,
-    /// Its validation loss, nats a target token.
-    pub validation_loss: f64,
-}
 
 /// The `checkpoints` folder of a run.
 #[derive(Debug, Clone)]
@@ -72,27 +47,16 @@ impl Checkpoints {
         self.folder.join(format!("step-{step}"))
     }
 
-    /// Writes a checkpoint and makes it the latest. `tokenizer_files` are copied into it.
+    /// Writes a checkpoint and makes it the latest. `write` fills the folder that it is given.
     ///
     /// # Errors
     /// [`Error::Io`]: the latest checkpoint stays what it was, whole.
-    pub fn save(
-        &self,
-        model: &Gpt2,
-        optimizer: &AdamW,
-        state: &TrainState,
-        tokenizer_files: &[(String, Vec<u8>)],
-    ) -> Result<PathBuf> {
-        let target = self.path(state.step);
-        let temporary = self.folder.join(format!(".step-{}.tmp", state.step));
+    pub fn save(&self, step: u64, write: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+        let target = self.path(step);
+        let temporary = self.folder.join(format!(".step-{step}.tmp"));
         remove_folder(&temporary)?;
         fs::create_dir(&temporary).map_err(Error::io(&temporary))?;
-        let written = folder::save(model, &temporary, tokenizer_files)
-            .and_then(|()| save_optimizer(&temporary.join(OPTIMIZER), optimizer))
-            .and_then(|()| {
-                let json = serde_json::to_vec_pretty(state).map_err(|e| Error::file(STATE, e.to_string()))?;
-                write_atomic(temporary.join(STATE), |file| file.write_all(&json))
-            })
+        let written = write(&temporary)
             .and_then(|()| checksums::write_sums(&temporary))
             .and_then(|()| sync_folder(&temporary).map_err(Error::io(&temporary)));
         if let Err(error) = written {
@@ -104,18 +68,17 @@ impl Checkpoints {
         remove_folder(&target)?;
         fs::rename(&temporary, &target).map_err(Error::io(&target))?;
         sync_folder(&self.folder).map_err(Error::io(&self.folder))?;
-        let name = format!("step-{}\n", state.step);
+        let name = format!("step-{step}\n");
         write_atomic(self.folder.join(LATEST), |file| file.write_all(name.as_bytes()))?;
         Ok(target)
     }
 
-    /// The checkpoint to resume from, its sums checked; none if the run died before its first.
+    /// The folder of the checkpoint to resume from, its sums checked; none if the run died before its first.
     /// Leftovers of checkpoints that were not finished are removed.
     ///
     /// # Errors
-    /// [`Error::File`] naming the file that differs from its sum or is missing; [`Error::Tensor`] if
-    /// the optimiser's moments do not cover every parameter.
-    pub fn load_latest(&self, device: &Device) -> Result<Option<(Gpt2, AdamW, TrainState)>> {
+    /// [`Error::File`] naming the file that differs from its sum or is missing.
+    pub fn latest(&self) -> Result<Option<PathBuf>> {
         let latest = self.folder.join(LATEST);
         let step = match fs::read_to_string(&latest) {
             Ok(name) => match name.trim().strip_prefix("step-").and_then(|step| step.parse().ok()) {
@@ -131,16 +94,32 @@ impl Checkpoints {
             }
         }
         let Some(step) = step else { return Ok(None) };
-
         let path = self.path(step);
         checksums::verify(&path)?;
-        let state_path = path.join(STATE);
-        let text = fs::read_to_string(&state_path).map_err(Error::io(&state_path))?;
-        let state: TrainState =
-            serde_json::from_str(&text).map_err(|e| Error::file(&state_path, e.to_string()))?;
-        let model = folder::open(&path, device)?;
-        let optimizer = load_optimizer(&path.join(OPTIMIZER), &model, state.optimizer_step)?;
-        Ok(Some((model, optimizer, state)))
+        Ok(Some(path))
+    }
+
+    /// Copies the checkpoint after `step`, without the trainer's own files, to `model/` in the run.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn export(&self, run: &Path, step: u64) -> Result<PathBuf> {
+        let (from, to) = (self.path(step), run.join("model"));
+        let temporary = run.join(".model.tmp");
+        for path in [&temporary, &to] {
+            remove_folder(path)?;
+        }
+        fs::create_dir(&temporary).map_err(Error::io(&temporary))?;
+        for name in ["config.json", "model.safetensors"] {
+            let (from, to) = (from.join(name), temporary.join(name));
+            fs::copy(&from, &to).map_err(Error::io(&from))?;
+            fs::File::open(&to).and_then(|file| file.sync_all()).map_err(Error::io(&to))?;
+        }
+        for (name, bytes) in folder::companion_files(&from)? {
+            write_atomic(temporary.join(name), |file| file.write_all(&bytes))?;
+        }
+        fs::rename(&temporary, &to).map_err(Error::io(&to))?;
+        Ok(to)
     }
 
     /// Removes all checkpoints but the `keep` newest and the one after `best`.
@@ -179,8 +158,30 @@ fn remove_folder(path: &Path) -> Result<()> {
     }
 }
 
-/// Moments as `m.{parameter}` and `v.{parameter}`, flattened.
-fn save_optimizer(path: &Path, optimizer: &AdamW) -> Result<()> {
+/// Writes `state` as `state.json` into a checkpoint's folder.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn save_state(folder: &Path, state: &impl Serialize) -> Result<()> {
+    let json = serde_json::to_vec_pretty(state).map_err(|e| Error::file(STATE, e.to_string()))?;
+    write_atomic(folder.join(STATE), |file| file.write_all(&json))
+}
+
+/// Reads what [`save_state`] wrote.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::File`] if it is another trainer's.
+pub fn load_state<T: DeserializeOwned>(folder: &Path) -> Result<T> {
+    let path = folder.join(STATE);
+    let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
+    serde_json::from_str(&text).map_err(|e| Error::file(&path, e.to_string()))
+}
+
+/// Writes moments as `m.{parameter}` and `v.{parameter}`, flattened.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn save_optimizer(path: &Path, optimizer: &AdamW) -> Result<()> {
     let mut infos = Vec::new();
     for (name, (m, _)) in &optimizer.moments {
         for prefix in ["m", "v"] {
@@ -195,18 +196,32 @@ fn save_optimizer(path: &Path, optimizer: &AdamW) -> Result<()> {
     })
 }
 
-fn load_optimizer(path: &Path, model: &Gpt2, step: u64) -> Result<AdamW> {
+/// Reads the moments of the parameters of `model` that train.
+///
+/// # Errors
+/// [`Error::Tensor`] if they do not cover each of them.
+pub fn load_optimizer(
+    path: &Path,
+    model: &impl Parameters,
+    trainable: Trainable,
+    step: u64,
+    device: &Device,
+) -> Result<AdamW> {
     let weights = Weights::open_file(path)?;
-    let device = model.device();
     let mut optimizer = AdamW { step, ..AdamW::default() };
     if step == 0 {
         return Ok(optimizer);
     }
-    for (name, shape) in model.parameter_shapes()? {
+    let shapes = model.parameter_shapes()?;
+    let num_layers = num_layers(shapes.iter().map(|(name, _)| name.as_str()));
+    for (name, shape) in shapes {
+        if !trainable.includes(&name, num_layers) {
+            continue;
+        }
         let count = shape.iter().product();
         let read = |prefix: &str| -> Result<Tensor<1>> {
             let values = weights.get_f32(&format!("{prefix}.{name}"), &[count])?;
-            Ok(Tensor::from_data(TensorData::new(values, [count]), &device))
+            Ok(Tensor::from_data(TensorData::new(values, [count]), device))
         };
         let moments = (read("m")?, read("v")?);
         optimizer.moments.insert(name, moments);

@@ -17,33 +17,67 @@ use crate::train::tensorboard::EventWriter;
 
 /// Appends rows to a run's metrics.
 pub struct Metrics {
-    path: PathBuf,
-    file: File,
+    rows: RowFile,
     events: EventWriter,
 }
 
-impl Metrics {
-    /// Opens the metrics of `run`, cut back to rows of at most `step` steps: what a process wrote
-    /// after the checkpoint it is resumed from will be written again. A line that a dying process
-    /// left half is dropped.
+/// A file of JSON objects, one a line, each with its `step`.
+pub struct RowFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl RowFile {
+    /// Opens `path` to append, cut back to rows of at most `step` steps, or emptied without one. Returns the
+    /// rows that are left.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Line`] for a line before the last that is not a JSON object.
+    pub fn open(path: &Path, step: Option<u64>) -> Result<(Self, Vec<Map<String, Value>>)> {
+        let mut kept = Vec::new();
+        if fs::exists(path).map_err(Error::io(path))? {
+            let rows = read_lines_and_rows(path)?;
+            kept.extend(rows.into_iter().filter(|(_, row)| step.is_some_and(|step| step_of(row) <= step)));
+        }
+        // The lines as they stand: a number read and written again may end in another digit.
+        write_atomic(path, |file| kept.iter().try_for_each(|(line, _)| writeln!(file, "{line}")))?;
+        let file = OpenOptions::new().append(true).open(path).map_err(Error::io(path))?;
+        Ok((Self { path: path.to_owned(), file }, kept.into_iter().map(|(_, row)| row).collect()))
+    }
+
+    /// Appends a row.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn open(run: &Path, step: u64) -> Result<Self> {
-        let path = run.join("metrics.jsonl");
-        let mut kept = Vec::new();
-        if fs::exists(&path).map_err(Error::io(&path))? {
-            let rows = read_lines_and_rows(&path)?;
-            kept.extend(rows.into_iter().filter(|(_, row)| step_of(row) <= step));
-        }
-        // The lines as they stand: a number read and written again may end in another digit.
-        write_atomic(&path, |file| kept.iter().try_for_each(|(line, _)| writeln!(file, "{line}")))?;
-        let file = OpenOptions::new().append(true).open(&path).map_err(Error::io(&path))?;
+    pub fn write(&mut self, row: &Map<String, Value>) -> Result<()> {
+        let mut line = serde_json::to_vec(row).map_err(|e| Error::file(&self.path, e.to_string()))?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(Error::io(&self.path))
+    }
+
+    /// Flushes the rows to the disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(Error::io(&self.path))
+    }
+}
+
+impl Metrics {
+    /// Opens the metrics of `run`, cut back to the rows up to the checkpoint after `step` that it is resumed
+    /// from, or to none if it starts anew: what a process wrote after that will be written again. A line
+    /// that a dying process left half is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn open(run: &Path, step: Option<u64>) -> Result<Self> {
+        let (rows, kept) = RowFile::open(&run.join("metrics.jsonl"), step)?;
         let mut events = EventWriter::create(&run.join("events"))?;
-        for (_, row) in &kept {
+        for row in &kept {
             events.write(row)?;
         }
-        Ok(Self { path, file, events })
+        Ok(Self { rows, events })
     }
 
     /// Appends a row.
@@ -52,8 +86,7 @@ impl Metrics {
     /// [`Error::Io`].
     pub fn write(&mut self, row: Map<String, Value>) -> Result<()> {
         self.events.write(&row)?;
-        let line = format!("{}\n", Value::Object(row));
-        self.file.write_all(line.as_bytes()).map_err(Error::io(&self.path))
+        self.rows.write(&row)
     }
 
     /// Flushes the rows to the disk: those up to a checkpoint must outlive what the checkpoint does.
@@ -61,7 +94,7 @@ impl Metrics {
     /// # Errors
     /// [`Error::Io`].
     pub fn sync(&self) -> Result<()> {
-        self.file.sync_data().map_err(Error::io(&self.path))
+        self.rows.sync()
     }
 }
 

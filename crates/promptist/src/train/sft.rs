@@ -5,16 +5,14 @@
 //! steps. All that a step depends on is the config, the step's number, the weights and the moments,
 //! so a run that died continues as if it had not.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::atomic::write_atomic;
-use crate::config_file::ConfigFile;
 use crate::data::lines;
 use crate::error::{Error, Result};
 use crate::gpt2::Gpt2;
@@ -22,11 +20,12 @@ use crate::gpt2::folder::{self, CompanionFiles};
 use crate::progress::Progress;
 use crate::tokenizer::{END_OF_TEXT, Tokenizer};
 use crate::train::adamw::{AdamW, AdamWConfig, Decay, Gradients};
-use crate::train::checkpoint::{Best, Checkpoints, TrainState};
+use crate::train::checkpoint::{Checkpoints, load_optimizer, load_state, save_optimizer, save_state};
 use crate::train::config::{SftConfig, TrainingConfig};
 use crate::train::examples::{BatchPlan, Example, micro_batches, read_pairs, stage_seed, text_blocks};
 use crate::train::gradients;
 use crate::train::metrics::Metrics;
+use crate::train::run_folder;
 use crate::train::trainable::Trainable;
 use crate::train::trunk::{self, KeepMemory};
 
@@ -53,12 +52,11 @@ pub struct RunContext<'a> {
 /// [`Error::Interrupted`] after `stop`; whatever reading, training and saving run into. What was
 /// saved before stays.
 pub fn train(config: &SftConfig, context: &RunContext) -> Result<PathBuf> {
-    open_run(config, context)?;
+    run_folder::open(context.run, config, context.resume)?;
     let checkpoints = Checkpoints::new(context.run)?;
-    let resumed = if context.resume { checkpoints.load_latest(&context.device)? } else { None };
+    let resumed = if context.resume { load_latest(&checkpoints, &context.device)? } else { None };
     let (mut model, tokenizer, files, mut optimizer, mut state) = match resumed {
-        Some((model, optimizer, state)) => {
-            let path = checkpoints.path(state.step);
+        Some((model, optimizer, state, path)) => {
             (model, Tokenizer::open(&path)?, folder::companion_files(&path)?, optimizer, state)
         }
         None => {
@@ -71,7 +69,7 @@ pub fn train(config: &SftConfig, context: &RunContext) -> Result<PathBuf> {
     if token_ids > vocab_size {
         return Err(Error::Tokenizer(format!("{token_ids} token ids for a model of {vocab_size}")));
     }
-    let mut metrics = Metrics::open(context.run, state.step)?;
+    let mut metrics = Metrics::open(context.run, Some(state.step))?;
     let _keep_memory = KeepMemory::new();
 
     let mut stage_start = 0;
@@ -117,7 +115,7 @@ pub fn train(config: &SftConfig, context: &RunContext) -> Result<PathBuf> {
             let due = (local_step + 1).is_multiple_of(stage.training.checkpoint_every);
             if improved || is_last || due || stopped {
                 metrics.sync()?;
-                checkpoints.save(&model, &optimizer, &state, &files)?;
+                save(&checkpoints, &model, &optimizer, &state, &files)?;
                 let best = state.best.as_ref().map(|best| best.step);
                 checkpoints.prune(config.keep_checkpoints, best)?;
             }
@@ -130,41 +128,7 @@ pub fn train(config: &SftConfig, context: &RunContext) -> Result<PathBuf> {
         context.progress.end();
         stage_start = stage_end;
     }
-    export(context.run, &checkpoints, &state)
-}
-
-/// Makes the run folder, or checks that it is one to resume and of the same config.
-fn open_run(config: &SftConfig, context: &RunContext) -> Result<()> {
-    let run = context.run;
-    let path = run.join("config.toml");
-    let resolved = config.to_toml()?;
-    if !fs::exists(&path).map_err(Error::io(&path))? {
-        if run.is_dir() && is_occupied(run)? {
-            return Err(Error::file(run, "exists and is not a run"));
-        }
-        fs::create_dir_all(run).map_err(Error::io(run))?;
-        return write_atomic(&path, |file| file.write_all(resolved.as_bytes()));
-    }
-    if !context.resume {
-        return Err(Error::file(run, "is a run already; resume it with --resume or choose another"));
-    }
-    let stored = SftConfig::read(&path)?;
-    if stored != *config {
-        return Err(Error::file(&path, "the run was started with another config"));
-    }
-    Ok(())
-}
-
-/// Whether a folder holds anything but what a process that died while it wrote `config.toml` left.
-fn is_occupied(folder: &Path) -> Result<bool> {
-    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
-        let name = entry.map_err(Error::io(folder))?.file_name();
-        let name = name.to_string_lossy();
-        if !(name.starts_with(".config.toml.") && name.ends_with(".tmp")) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    checkpoints.export(context.run, state.best.as_ref().map_or(state.step, |best| best.step))
 }
 
 /// The model and tokenizer that training starts from, and the files that go along.
@@ -194,27 +158,68 @@ fn start(config: &SftConfig, context: &RunContext) -> Result<(Gpt2, Tokenizer, C
     Ok((model, Tokenizer::open(path)?, folder::companion_files(path)?))
 }
 
-/// Copies the best checkpoint, without the trainer's own files, to `model/`.
-fn export(run: &Path, checkpoints: &Checkpoints, state: &TrainState) -> Result<PathBuf> {
-    let best = state.best.as_ref().map_or(state.step, |best| best.step);
-    let (from, to) = (checkpoints.path(best), run.join("model"));
-    let temporary = run.join(".model.tmp");
-    for path in [&temporary, &to] {
-        if path.exists() {
-            fs::remove_dir_all(path).map_err(Error::io(path))?;
-        }
-    }
-    fs::create_dir(&temporary).map_err(Error::io(&temporary))?;
-    for name in ["config.json", "model.safetensors"] {
-        let (from, to) = (from.join(name), temporary.join(name));
-        fs::copy(&from, &to).map_err(Error::io(&from))?;
-        fs::File::open(&to).and_then(|file| file.sync_all()).map_err(Error::io(&to))?;
-    }
-    for (name, bytes) in folder::companion_files(&from)? {
-        write_atomic(temporary.join(name), |file| file.write_all(&bytes))?;
-    }
-    fs::rename(&temporary, &to).map_err(Error::io(&to))?;
-    Ok(to)
+/// The moments in a checkpoint.
+const OPTIMIZER: &str = "optimizer.safetensors";
+
+/// Where a run stands, beside weights and moments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainState {
+    /// Steps done over all stages. The order of examples is a function of it and the seed.
+    pub step: u64,
+    /// Updates of the optimiser.
+    pub optimizer_step: u64,
+    /// Target tokens learned from, over all stages.
+    pub target_tokens: u64,
+    /// The last stage's best validation so far.
+    pub best: Option<Best>,
+}
+
+/// The best checkpoint of a stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// The stage, `language_model` or `sft`.
+    pub stage: String,
+    /// After this step.
+    pub step: u64,
+    /// Its validation loss, nats a target token.
+    pub validation_loss: f64,
+}
+
+/// What the latest checkpoint holds, and its folder; none if there is none.
+///
+/// # Errors
+/// As [`Checkpoints::latest`]; [`Error::Tensor`] if the moments do not cover every parameter.
+pub fn load_latest(
+    checkpoints: &Checkpoints,
+    device: &Device,
+) -> Result<Option<(Gpt2, AdamW, TrainState, PathBuf)>> {
+    let Some(path) = checkpoints.latest()? else { return Ok(None) };
+    let state: TrainState = load_state(&path)?;
+    let model = folder::open(&path, device)?;
+    let optimizer =
+        load_optimizer(&path.join(OPTIMIZER), &model, Trainable::All, state.optimizer_step, device)?;
+    Ok(Some((model, optimizer, state, path)))
+}
+
+/// Writes a checkpoint and makes it the latest; `files` go along with the model.
+///
+/// # Errors
+/// As [`Checkpoints::save`].
+pub fn save(
+    checkpoints: &Checkpoints,
+    model: &Gpt2,
+    optimizer: &AdamW,
+    state: &TrainState,
+    files: &CompanionFiles,
+) -> Result<()> {
+    checkpoints.save(state.step, |path| {
+        folder::save(model, path, files)?;
+        save_optimizer(&path.join(OPTIMIZER), optimizer)?;
+        save_state(path, state)
+    })?;
+    Ok(())
 }
 
 /// The stages of a run, in order.

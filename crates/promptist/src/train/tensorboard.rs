@@ -113,7 +113,10 @@ mod tests {
     fn records_are_framed_and_checksummed() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let mut writer = EventWriter::create(folder.path()).expect("writable");
-        let row = serde_json::json!({"step": 300, "stage": "sft", "train/loss": 2.5});
+        // What is no number is no scalar.
+        let row = serde_json::json!({
+            "step": 300, "stage": "ppo", "reward/mean": null, "text/top_phrases": [["8k", 0.5]], "train/loss": 2.5,
+        });
         writer.write(row.as_object().expect("object")).expect("writable");
         let bytes = fs::read(&writer.path).expect("written");
 
@@ -132,6 +135,7 @@ mod tests {
         // step 300 as a varint, then a summary holding the tag and 2.5f32.
         assert!(records[1].windows(3).any(|w| w == [0x10, 0xac, 0x02]));
         assert!(records[1].windows(10).any(|w| w == b"train/loss"));
+        assert!(!records[1].windows(5).any(|w| w == b"text/" || w == b"rewar" || w == b"stage"));
         assert!(records[1].ends_with(&2.5f32.to_le_bytes()));
         assert_eq!(masked_crc(b"123456789"), 0xe306_9283u32.rotate_right(15).wrapping_add(0xa282_ead8));
     }

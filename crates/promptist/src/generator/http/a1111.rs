@@ -11,11 +11,11 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::client::Client;
-use super::failure::Failure;
 use super::settings::HttpSettings;
-use super::watch::Watch;
 use super::{Backend, Call, Description, consecutive, picture, signed};
+use crate::http::client::Client;
+use crate::http::failure::Failure;
+use crate::http::watch::Watch;
 
 /// Options of the server beside its model on which images depend.
 const SHAPING_OPTIONS: [&str; 4] =

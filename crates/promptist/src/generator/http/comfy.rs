@@ -19,13 +19,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::client::{Client, MAX_JSON_BYTES};
-use super::failure::Failure;
 use super::settings::HttpSettings;
-use super::watch::{JobState, Watch};
 use super::workflow::Workflow;
 use super::{Backend, Call, Description, picture};
 use crate::error::Result;
+use crate::http::client::{Client, MAX_JSON_BYTES};
+use crate::http::failure::Failure;
+use crate::http::watch::{JobState, Watch};
 use crate::weights::hex;
 
 pub(super) struct Comfy {

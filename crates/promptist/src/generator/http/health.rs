@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::failure::{Failure, FailureKind};
 use super::settings::HttpSettings;
+use crate::http::failure::{Failure, FailureKind};
 
 /// How many times the slowest good call a call must last for others not to wait for its end.
 const OVERDUE: u32 = 4;
@@ -60,7 +60,7 @@ impl Health {
             FailureKind::Away { retry_after: Some(wait) } => wait.min(settings.give_up()),
             _ => Duration::ZERO,
         };
-        let wait = backoff(settings, self.failures_in_a_row, jitter).max(asked);
+        let wait = settings.backoff().after(self.failures_in_a_row, jitter).max(asked);
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         self.failures += 1;
         self.not_before = now + wait;
@@ -76,12 +76,6 @@ impl Health {
         let took = self.busy_since.map(|since| now.saturating_duration_since(since));
         took.zip(self.slowest).is_some_and(|(took, slowest)| took > slowest * OVERDUE)
     }
-}
-
-/// The wait after that many failures before this one: from a half to the whole of what doubles each time.
-pub(super) fn backoff(settings: &HttpSettings, failures_before: u32, jitter: f64) -> Duration {
-    let doubled = settings.backoff_secs * 2_f64.powi(failures_before.min(30) as i32);
-    Duration::from_secs_f64(doubled.min(settings.max_backoff_secs) * (0.5 + 0.5 * jitter))
 }
 
 /// What a call knows of the servers.
@@ -134,15 +128,6 @@ mod tests {
 
     fn secs(secs: f64) -> Duration {
         Duration::from_secs_f64(secs)
-    }
-
-    #[test]
-    fn waits_double_up_to_the_longest() {
-        let settings = HttpSettings { backoff_secs: 1.0, max_backoff_secs: 5.0, ..HttpSettings::default() };
-        let waits: Vec<f64> = (0..5).map(|n| backoff(&settings, n, 1.0).as_secs_f64()).collect();
-        assert_eq!(waits, [1.0, 2.0, 4.0, 5.0, 5.0]);
-        assert_eq!(backoff(&settings, 0, 0.0), secs(0.5));
-        assert_eq!(backoff(&settings, u32::MAX, 0.0), secs(2.5));
     }
 
     #[test]

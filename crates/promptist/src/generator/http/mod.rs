@@ -7,11 +7,7 @@
 #[cfg(feature = "http")]
 mod a1111;
 #[cfg(feature = "http")]
-mod client;
-#[cfg(feature = "http")]
 mod comfy;
-#[cfg(feature = "http")]
-mod failure;
 #[cfg(feature = "http")]
 mod health;
 #[cfg(feature = "http")]
@@ -24,8 +20,6 @@ mod pool;
 mod sdcpp;
 mod settings;
 #[cfg(feature = "http")]
-mod watch;
-#[cfg(feature = "http")]
 mod workflow;
 
 #[cfg(feature = "http")]
@@ -35,6 +29,10 @@ pub use settings::{Auth, HttpSettings, Secret};
 use super::Generator;
 use super::spec::ServerSpec;
 use crate::error::Result;
+#[cfg(feature = "http")]
+use crate::http::failure::Failure;
+#[cfg(feature = "http")]
+use crate::http::watch::Watch;
 
 /// The servers as one generator. At least one must answer; the others may join later.
 ///
@@ -59,17 +57,13 @@ pub fn open(_specs: &[ServerSpec], _settings: &HttpSettings, _auth: &Auth) -> Re
 #[cfg(feature = "http")]
 trait Backend: Send + Sync {
     /// Asks the server what it makes.
-    fn describe(&self, watch: &watch::Watch<'_>) -> Result<Description, failure::Failure>;
+    fn describe(&self, watch: &Watch<'_>) -> Result<Description, Failure>;
 
     /// How many of the first of `seeds` one call makes.
     fn batch_len(&self, seeds: &[u64], agreed: &Description) -> usize;
 
     /// Makes the images of one call, as many as [`Backend::batch_len`] says.
-    fn make(
-        &self,
-        call: &Call<'_>,
-        watch: &watch::Watch<'_>,
-    ) -> Result<Vec<image::RgbImage>, failure::Failure>;
+    fn make(&self, call: &Call<'_>, watch: &Watch<'_>) -> Result<Vec<image::RgbImage>, Failure>;
 }
 
 /// What a server makes.
@@ -109,9 +103,9 @@ fn consecutive(seeds: &[u64], max: usize) -> usize {
 
 /// The first seed as a contract with signed seeds has it, if all fit: below 0 they mean a random one.
 #[cfg(feature = "http")]
-fn signed(seeds: &[u64]) -> Result<i64, failure::Failure> {
+fn signed(seeds: &[u64]) -> Result<i64, Failure> {
     if let Some(large) = seeds.iter().find(|&&seed| i64::try_from(seed).is_err()) {
-        return Err(failure::Failure::anywhere(format!("seed {large} is above 2^63 - 1")));
+        return Err(Failure::anywhere(format!("seed {large} is above 2^63 - 1")));
     }
     Ok(seeds.first().map_or(0, |&seed| seed as i64))
 }

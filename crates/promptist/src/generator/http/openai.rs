@@ -11,11 +11,11 @@ use std::borrow::Cow;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use super::client::Client;
-use super::failure::Failure;
 use super::settings::HttpSettings;
-use super::watch::Watch;
 use super::{Backend, Call, Description, picture};
+use crate::http::client::Client;
+use crate::http::failure::Failure;
+use crate::http::watch::Watch;
 
 /// The most images of one call in OpenAI's contract.
 const MAX_IMAGES: usize = 10;

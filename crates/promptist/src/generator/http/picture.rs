@@ -2,11 +2,10 @@
 
 use std::io::Cursor;
 
+use crate::http::failure::Failure;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use image::{ImageFormat, ImageReader, RgbImage};
-
-use super::failure::Failure;
 
 /// What a server's answer may hold beside the pictures: settings, the prompt in each picture's metadata.
 const OVERHEAD_BYTES: u64 = 4 << 20;
@@ -66,7 +65,7 @@ pub(super) fn from_bytes(bytes: &[u8], size: (u32, u32)) -> Result<RgbImage, Fai
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generator::http::failure::FailureKind;
+    use crate::http::failure::FailureKind;
 
     fn encoded(format: ImageFormat, width: u32, height: u32) -> Vec<u8> {
         let picture =

@@ -17,18 +17,19 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 
 use super::a1111::A1111;
-use super::client::Client;
 use super::comfy::Comfy;
-use super::failure::{Failure, FailureKind};
 use super::health::{Health, Next, Tried, are_gone, choose};
 use super::openai::OpenAi;
 use super::sdcpp::SdCpp;
 use super::settings::{Auth, HttpSettings};
-use super::watch::{LOOK_EVERY, Watch};
 use super::{Backend, Call, Description};
 use crate::error::{Error, Result, ServerFailure};
 use crate::generator::spec::{ServerKind, ServerSpec};
 use crate::generator::{Cancel, Generator, GeneratorIdentity, ImageRequest};
+use crate::http::backoff::Jitter;
+use crate::http::client::Client;
+use crate::http::failure::{Failure, FailureKind};
+use crate::http::watch::{LOOK_EVERY, Watch};
 
 /// How long a server may take to say what it makes.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -83,7 +84,7 @@ impl Pool {
             return Err(Error::config("generator", reason));
         }
         let servers = specs.iter().map(|spec| {
-            let client = Client::new(spec, settings, auth);
+            let client = Client::new(&spec.url, spec.credentials.as_ref(), auth, settings.system_proxy);
             Ok(Server { name: spec.to_string(), backend: backend(spec.kind, client, settings)? })
         });
         let servers = servers.collect::<Result<Vec<_>>>()?;
@@ -138,7 +139,7 @@ impl Pool {
     /// The same waits in every run, for tests.
     #[must_use]
     pub fn with_jitter_seed(mut self, seed: u64) -> Self {
-        self.jitter = Jitter(AtomicU64::new(seed));
+        self.jitter = Jitter::seeded(seed);
         self
     }
 
@@ -413,25 +414,4 @@ fn name(kind: ServerKind, servers: &[Server], agreed: &Description) -> String {
     let mut names: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
     names.sort_unstable();
     names.join(",")
-}
-
-/// Numbers from 0 to 1 by which waits are spread. splitmix64, of a seed that differs from run to run.
-struct Jitter(AtomicU64);
-
-impl Default for Jitter {
-    fn default() -> Self {
-        use std::hash::{BuildHasher, RandomState};
-        Self(AtomicU64::new(RandomState::new().hash_one(std::process::id())))
-    }
-}
-
-impl Jitter {
-    fn next(&self) -> f64 {
-        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mut bits = self.0.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^= bits >> 31;
-        (bits >> 11) as f64 / (1_u64 << 53) as f64
-    }
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::generator::spec::Credentials;
+#[cfg(feature = "http")]
+use crate::http::backoff::Backoff;
+pub use crate::http::{Auth, Secret};
 
 /// The keys of a config's table of servers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,27 +90,10 @@ impl HttpSettings {
     pub(super) fn give_up(&self) -> std::time::Duration {
         std::time::Duration::from_secs_f64(self.give_up_secs)
     }
-}
 
-/// What servers want to know of who asks. A server's own credentials, in its URL, come first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Auth {
-    /// Nothing.
-    #[default]
-    None,
-    /// A name and a password (A1111's `--api-auth`).
-    Basic(Credentials),
-    /// A key (OpenAI).
-    Bearer(Secret),
-}
-
-/// Text that is not printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret")
+    #[cfg(feature = "http")]
+    pub(super) fn backoff(&self) -> Backoff {
+        Backoff { first_secs: self.backoff_secs, longest_secs: self.max_backoff_secs }
     }
 }
 

@@ -14,9 +14,9 @@ use std::fs;
 use serde_json::{Map, Value, json};
 
 use super::Call;
-use super::failure::Failure;
 use super::settings::HttpSettings;
 use crate::error::{Error, Result};
+use crate::http::failure::Failure;
 
 /// Stable Diffusion 1.x and 2.x from a checkpoint file. `PreviewImage` writes to the folder that the server
 /// empties when it starts, so that a training run does not fill its disk.

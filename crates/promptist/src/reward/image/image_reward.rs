@@ -123,6 +123,11 @@ impl ImageReward {
         self.generator.as_ref()
     }
 
+    /// Whether PickScore judges too.
+    pub fn has_pick_score(&self) -> bool {
+        self.pick_score.is_some()
+    }
+
     /// How images are made.
     pub fn image_settings(&self) -> &ImageSettings {
         &self.images

@@ -10,8 +10,10 @@ pub mod gallery;
 mod image_reward;
 mod relevance;
 mod score;
+mod term;
 
 pub use config::RewardConfig;
 pub use image_reward::{ImageReward, PairScore, Summary};
 pub use relevance::{KNEE, relevance};
 pub use score::{ImageScores, Noise, Score};
+pub use term::{ImageMeasure, ImageTerm};

@@ -2,7 +2,7 @@
 //!
 //! ureq blocks, and a picture takes minutes; so a call runs on a thread of its own while the caller looks after
 //! deadline and cancellation. A call that was called off ends with its thread's own timeout; nobody waits for it.
-//! Each call has a connection of its own: against a picture its cost is nothing, and no call can
+//! Each call has a connection of its own: against a picture, or a batch of scores, its cost is nothing, and no call can
 //! break on a connection that a restarted server has forgotten.
 
 use std::io::Read;
@@ -17,11 +17,11 @@ use serde::de::DeserializeOwned;
 use ureq::http::{Response, StatusCode, Uri, header};
 use ureq::{Agent, Body, Proxy};
 
+use super::address::Credentials;
+use super::auth::Auth;
 use super::failure::{Failure, FailureKind};
-use super::settings::{Auth, HttpSettings};
 use super::watch::{LOOK_EVERY, Watch};
 use crate::generator::Cancel;
-use crate::generator::spec::{Credentials, ServerSpec};
 
 /// How long a server may take to be connected to.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,41 +31,42 @@ const MAX_REDIRECTS: u32 = 5;
 const MAX_REFUSAL_BYTES: u64 = 64 << 10;
 const MAX_REFUSAL_CHARS: usize = 300;
 /// The largest answer without pictures: ComfyUI's history holds the whole workflow.
-pub(super) const MAX_JSON_BYTES: u64 = 16 << 20;
+pub(crate) const MAX_JSON_BYTES: u64 = 16 << 20;
 /// What is called off is called off on the server too, if it answers within that: people wait for it.
 const FAREWELL: Duration = Duration::from_millis(300);
 
-pub(super) struct Client {
+pub(crate) struct Client {
     agent: Agent,
     base: String,
     authorization: Option<String>,
 }
 
 /// What came back, whatever its status.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     pub status: StatusCode,
     pub body: Vec<u8>,
     retry_after: Option<Duration>,
 }
 
 impl Client {
-    pub fn new(server: &ServerSpec, settings: &HttpSettings, auth: &Auth) -> Self {
+    /// `system_proxy` says whether the proxy of `HTTPS_PROXY` and its like is used.
+    pub fn new(base: &str, credentials: Option<&Credentials>, auth: &Auth, system_proxy: bool) -> Self {
         let agent = Agent::config_builder()
             .user_agent(concat!("promptist/", env!("CARGO_PKG_VERSION")))
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .max_idle_connections(0)
-            .proxy(settings.system_proxy.then(Proxy::try_from_env).flatten())
+            .proxy(system_proxy.then(Proxy::try_from_env).flatten())
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .build()
             .new_agent();
-        let authorization = match (&server.credentials, auth) {
+        let authorization = match (credentials, auth) {
             (Some(credentials), _) | (None, Auth::Basic(credentials)) => Some(basic(credentials)),
             (None, Auth::Bearer(key)) => Some(format!("Bearer {}", key.0)),
             (None, Auth::None) => None,
         };
-        Self { agent, base: server.url.clone(), authorization }
+        Self { agent, base: base.to_owned(), authorization }
     }
 
     /// The server's base URL.

@@ -1,5 +1,8 @@
 //! `promptist train`: runs that checkpoint, resume and can be looked at.
 
+mod ppo;
+mod reward;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -34,6 +37,38 @@ Examples:
 Ctrl-C finishes the step, saves and exits with 130; --resume goes on from there, to the same
 weights as if nothing had happened.")]
     Sft(SftArgs),
+    /// Reinforcement learning by PPO: explore better prompts, as a reward has it.
+    #[command(after_help = "\
+Examples:
+  promptist train ppo --config configs/ppo.toml --out runs/ppo
+  promptist train ppo --config configs/ppo.toml --out runs/ppo --resume
+  promptist train report runs/ppo
+
+A round explores an answer to each of its prompts, scores the answers (while others are explored),
+and learns from them. The config names the reward, a weighted sum of terms: through images (an image
+model of yours, in a folder or behind servers), of text, from a server that speaks OpenRLHF's reward
+contract (its token in PROMPTIST_REWARD_TOKEN); and measures that are held out of it. When one of
+those falls while the reward still rises, the policy is learning to cheat: the run stops, says which
+in stop.json, and keeps the best checkpoint.
+
+Every round is a line of metrics.jsonl; every evaluation adds lines to samples.jsonl: read them.
+Ctrl-C saves the last round and exits with 130; --resume goes on from there, to the same weights as
+if nothing had happened. Answers whose images failed are dropped and counted.
+PROMPTIST_DATA names a folder to read in the place of ../shared/data.")]
+    Ppo(ppo::Args),
+    /// Fit the text reward, which serves where no image model is at hand.
+    #[command(after_help = "\
+Examples:
+  promptist train reward --config configs/reward.toml --out runs/reward
+  promptist train reward --config configs/reward-heldout.toml --out runs/reward-heldout
+  cat runs/reward/card.md
+
+It learns to tell what people wrote for an input from what they would not have: additions of another
+input, stuffed, repeated, shuffled or cut ones, the prompter's own. Writes card.md (read it first),
+report.json, examples.jsonl and the reward itself, model/, to the folder --out. Takes minutes; a run
+that was interrupted begins again with --resume and comes to the same reward.
+PROMPTIST_DATA names a folder to read in the place of ../shared/data.")]
+    Reward(reward::Args),
     /// What a run looks like: one HTML page with its curves.
     #[command(after_help = "\
 Examples:
@@ -53,7 +88,7 @@ struct ReportArgs {
     /// The page; report.html in the last run if absent.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The loss curve alone, as SVG.
+    /// The loss or reward curve alone, as SVG.
     #[arg(long, value_name = "FILE")]
     curve: Option<PathBuf>,
 }
@@ -77,6 +112,8 @@ struct SftArgs {
 pub fn run(args: Args) -> Result<()> {
     match args.command {
         Command::Sft(args) => run_sft(args),
+        Command::Ppo(args) => ppo::run(args),
+        Command::Reward(args) => reward::run(args),
         Command::Report(args) => run_report(args),
     }
 }
@@ -88,7 +125,7 @@ fn run_report(args: ReportArgs) -> Result<()> {
     let output = args.output.unwrap_or_else(|| last.join("report.html"));
     write_atomic(&output, |file| file.write_all(report.html.as_bytes()))?;
     if let Some(curve) = args.curve {
-        write_atomic(curve, |file| file.write_all(report.loss_curve.as_bytes()))?;
+        write_atomic(curve, |file| file.write_all(report.curve.as_bytes()))?;
     }
     println!("{}", output.display());
     Ok(())

@@ -7,7 +7,7 @@ use super::failure::{Failure, FailureKind};
 use crate::generator::Cancel;
 
 /// How long anything here waits without looking whether the work is called off.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 const FIRST_POLL: Duration = Duration::from_millis(50);
 const SLOWEST_POLL: Duration = Duration::from_secs(1);
@@ -15,7 +15,7 @@ const SLOWEST_POLL: Duration = Duration::from_secs(1);
 const MAX_BROKEN_POLLS: u32 = 3;
 
 /// Until when, and unless what.
-pub(super) struct Watch<'a> {
+pub(crate) struct Watch<'a> {
     pub deadline: Instant,
     pub cancel: &'a Cancel,
 }
@@ -79,7 +79,7 @@ impl<'a> Watch<'a> {
 }
 
 /// What a server says of a job.
-pub(super) enum JobState<T> {
+pub(crate) enum JobState<T> {
     Waiting,
     Done(T),
     /// Why; the job is over.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// Why a call made no images.
+/// Why a call gave nothing.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     pub kind: FailureKind,
     /// What came back, for people.
     pub reason: String,
@@ -14,7 +14,7 @@ pub(super) struct Failure {
 
 /// What a failure means for the next try.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum FailureKind {
+pub(crate) enum FailureKind {
     /// The server cannot work now and the call was not begun: refused connections, 429, 502, 503. Costs no try.
     Away { retry_after: Option<Duration> },
     /// It was tried and went wrong; the next time it may not: broken connections, 500, wrong answers, timeouts.

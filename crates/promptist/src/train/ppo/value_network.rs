@@ -1,0 +1,152 @@
+//! The value network: a GPT-2 with a small head on its final hidden states.
+
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::error::Result;
+use crate::gpt2::Gpt2;
+use crate::nn::{Linear, ParameterMap, Parameters, values};
+use crate::train::adamw::Gradients;
+use crate::train::examples::stage_seed;
+use crate::train::trunk;
+
+/// `Linear(E, 2E) → ReLU → Linear(2E, 1)` on hidden states after `ln_f`.
+///
+/// # Source
+/// `make_head` in the released `ppo_models.py`; names are PyTorch's of its `nn.Sequential`.
+#[derive(Debug, Clone)]
+pub struct ValueHead {
+    hidden: Linear,
+    output: Linear,
+}
+
+/// Who estimates values: the head, and the trunk under it if that is not the policy's.
+#[derive(Debug, Clone)]
+pub struct ValueNetwork {
+    /// A trunk of its own; none if the head sits on the policy's.
+    pub trunk: Option<Gpt2>,
+    /// The head.
+    pub head: ValueHead,
+}
+
+impl ValueHead {
+    /// Random weights, as PyTorch initialises `nn.Linear`: uniform in ±1/√in.
+    ///
+    /// # Errors
+    /// None today; walking over parameters can fail.
+    pub fn random(width: usize, seed: u64, device: &Device) -> Result<Self> {
+        let mut rng = ChaCha8Rng::seed_from_u64(stage_seed(seed, "value head"));
+        let mut d_in = width;
+        Self::zeros(width, device).load(|name, shape| {
+            if name.ends_with("weight") {
+                d_in = shape[1];
+            }
+            let bound = 1.0 / (d_in as f32).sqrt();
+            Ok((0..shape.iter().product()).map(|_| rng.random_range(-bound..bound)).collect())
+        })
+    }
+
+    /// Zeros, to be filled through [`Parameters`].
+    pub fn zeros(width: usize, device: &Device) -> Self {
+        let options = device.into();
+        Self {
+            hidden: Linear::zeros(width, 2 * width, &options),
+            output: Linear::zeros(2 * width, 1, &options),
+        }
+    }
+
+    /// Values of hidden states.
+    ///
+    /// # Shapes
+    /// `[R, E]` to R numbers.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) if the device does not give the numbers back.
+    pub fn values(&self, hidden: Tensor<2>) -> Result<Vec<f32>> {
+        values(self.forward(hidden).reshape([-1]))
+    }
+
+    /// Values of hidden states; `grad_of` turns them into d loss / d value, whose gradients with respect to
+    /// the head are added to `gradients` and with respect to the hidden states returned.
+    ///
+    /// # Shapes
+    /// `[R, E]` to `[R, E]`; `grad_of` returns as many numbers as it gets.
+    ///
+    /// # Errors
+    /// As [`values`](Self::values).
+    pub fn backward(
+        &self,
+        hidden: Tensor<2>,
+        gradients: &mut Gradients,
+        grad_of: impl FnOnce(&[f32]) -> Vec<f32>,
+    ) -> Result<Tensor<2>> {
+        let device = hidden.device();
+        let tracked = self.clone().map_parameters("", &mut Track)?;
+        let hidden = hidden.autodiff().require_grad();
+        let found = tracked.forward(hidden.clone()); // [R, 1]
+        let grads = grad_of(&values(found.clone().inner().reshape([-1]))?);
+        let rows = grads.len();
+        let grads = Tensor::<2>::from_data(TensorData::new(grads, [rows, 1]), &device).autodiff();
+        let mut from = (found * grads).sum().backward();
+        let hidden_grad = hidden.grad_remove(&mut from).unwrap_or_else(|| hidden.inner().zeros_like());
+        tracked.visit_parameters(&mut Collect { from, into: gradients })?;
+        Ok(hidden_grad)
+    }
+
+    fn forward(&self, hidden: Tensor<2>) -> Tensor<2> {
+        self.output.forward(activation::relu(self.hidden.forward(hidden)))
+    }
+}
+
+impl ValueNetwork {
+    /// Hidden states of the network's own trunk, or `None` where the policy's are to be used.
+    ///
+    /// # Shapes
+    /// `[B, T]` to `[B, T, E]`.
+    pub fn own_hidden(&self, input_ids: Tensor<2, Int>) -> Option<Tensor<3>> {
+        self.trunk.as_ref().map(|trunk| trunk.forward(input_ids))
+    }
+}
+
+impl Parameters for ValueHead {
+    fn map_parameters(self, prefix: &str, map: &mut impl ParameterMap) -> Result<Self> {
+        Ok(Self {
+            hidden: self.hidden.map_parameters(&format!("{prefix}v_head.0"), map)?,
+            output: self.output.map_parameters(&format!("{prefix}v_head.2"), map)?,
+        })
+    }
+}
+
+impl Parameters for ValueNetwork {
+    fn map_parameters(self, prefix: &str, map: &mut impl ParameterMap) -> Result<Self> {
+        Ok(Self {
+            trunk: self.trunk.map(|trunk| trunk.map_parameters(prefix, map)).transpose()?,
+            head: self.head.map_parameters(prefix, map)?,
+        })
+    }
+}
+
+/// Turns parameters into leaves whose gradients are kept.
+struct Track;
+
+impl ParameterMap for Track {
+    fn map<const D: usize>(&mut self, _: &str, tensor: Tensor<D>) -> Result<Tensor<D>> {
+        Ok(tensor.autodiff().require_grad())
+    }
+}
+
+/// Adds gradients to the named ones.
+struct Collect<'a> {
+    from: burn::tensor::Gradients,
+    into: &'a mut Gradients,
+}
+
+impl ParameterMap for Collect<'_> {
+    fn map<const D: usize>(&mut self, name: &str, tensor: Tensor<D>) -> Result<Tensor<D>> {
+        if let Some(gradient) = tensor.grad_remove(&mut self.from) {
+            trunk::add(self.into, name, gradient.reshape([-1]));
+        }
+        Ok(tensor)
+    }
+}
