@@ -234,8 +234,9 @@ mod tests {
     fn check(rows: usize, v: usize, e: usize) {
         let (hidden, wte) = (matrix(1, rows, e), matrix(2, v, e) * 2.0);
         let targets: Vec<u32> = (0..rows).map(|row| (row * 31 % v) as u32).collect();
-        let weight =
-            |row: usize, logprob: f32| if row.is_multiple_of(3) { 0.0 } else { logprob * (row % 5) as f32 - 0.5 };
+        let weight = |row: usize, logprob: f32| {
+            if row.is_multiple_of(3) { 0.0 } else { logprob * (row % 5) as f32 - 0.5 }
+        };
 
         let (h, w) = (hidden.clone().autodiff().require_grad(), wte.clone().autodiff().require_grad());
         let logprobs = activation::log_softmax(h.clone().matmul(w.clone().transpose()), 1);
