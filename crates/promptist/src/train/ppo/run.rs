@@ -101,6 +101,7 @@ struct Run<'a> {
     files: CompanionFiles,
     /// Whether the latest checkpoint is of this state.
     is_saved: bool,
+    _keep_memory: KeepMemory,
 }
 
 impl<'a> Run<'a> {
@@ -164,6 +165,7 @@ impl<'a> Run<'a> {
             state,
             files,
             is_saved,
+            _keep_memory: KeepMemory::new(),
         })
     }
 

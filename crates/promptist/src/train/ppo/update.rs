@@ -205,8 +205,8 @@ impl Learner {
         sums.value_loss += values_seen.0;
         sums.value_clipped += values_seen.1;
 
-        pass.backward(micro_batch.scatter(rows_grad, shape), &mut gradients.policy)?;
         trunk::add(&mut gradients.policy, "wte.weight", head.wte_grad.reshape([-1]));
+        pass.backward(micro_batch.scatter(rows_grad, shape), &mut gradients.policy)?;
         Ok(())
     }
 }
