@@ -4,11 +4,11 @@ Writes the model folders `ppo/sft/` (the reference), `ppo/policy/` and `ppo/valu
 numbers of the round in `ppo/round.json`, and gradients and weights in `ppo/round.safetensors`.
 
 The round starts as if in mid-training: policy and value network are no longer the reference's. Their lowest
-block is, so that freezing it makes sense. Responses and scores are drawn; the learning rate is high, so
-that the clips bite in the later of the four epochs. The cases: everything trains (`all`); that in two steps
-an epoch, each over half of the round (`minibatches`); that with the value head on the policy's trunk
-(`shared`); embeddings, `ln_f` and the last two blocks train (`last_layers`); that with all of the released
-code's behaviours (`compat`).
+block is, so that freezing it makes sense. Responses are drawn from the policy, scores from thin air; the
+learning rate is high, so that the clips bite in the later of the four epochs. The cases: everything trains
+(`all`); that in two steps an epoch, each over half of the round (`minibatches`); that with the value head on
+the policy's trunk (`shared`); embeddings, `ln_f` and the last two blocks train (`last_layers`); that with all
+of the released code's behaviours (`compat`).
 
 Rows are padded as the released code pads them: prompts on the left, responses on the right. The network is
 written out here; `main` checks it against transformers, and padding against none.
@@ -51,7 +51,7 @@ EPOCHS = 4
 GAMMA, LAMBDA = 1.0, 0.95
 CLIPRANGE = CLIPRANGE_VALUE = 0.2
 VALUE_COEF = 2.3
-KL_COEF, KL_TARGET, KL_HORIZON = 0.2, 0.5, 100.0
+KL_COEF, KL_TARGET, KL_HORIZON = 0.2, 0.9, 100.0
 LEARNING_RATE = 1e-3
 BETAS = (0.9, 0.95)
 LEAST_GRADIENT = 1e-6
@@ -306,14 +306,18 @@ def draw_networks() -> tuple[GPT2LMHeadModel, Weights, Weights, Weights]:
     return model, sft, policy, value
 
 
-def draw_rollout(generator: torch.Generator) -> tuple[list[list[int]], list[list[int]], Tensor]:
-    """Prompts, responses with their end token, and a score for each, exact in float32."""
-
-    def ids(count: int) -> list[int]:
-        return torch.randint(END, (count,), generator=generator).tolist()
-
-    prompts = [ids(length) for length in PROMPT_LENGTHS]
-    responses = [[*ids(length), END] for length in ANSWER_LENGTHS]
+def draw_rollout(policy: Weights) -> tuple[list[list[int]], list[list[int]], Tensor]:
+    """Prompts, responses of the policy with their end token, and a score for each, exact in float32."""
+    generator = torch.Generator().manual_seed(SEED + 2)
+    prompts = [torch.randint(END, (length,), generator=generator).tolist() for length in PROMPT_LENGTHS]
+    responses: list[list[int]] = []
+    for prompt, length in zip(prompts, ANSWER_LENGTHS, strict=True):
+        response: list[int] = []
+        for _ in range(length):
+            hidden = hidden_states(policy, Batch.pad([prompt], [response], torch.float64))[0, -1]
+            probabilities = (hidden @ policy["wte.weight"][:END].T).softmax(-1)  # all tokens but the end
+            response.append(int(torch.multinomial(probabilities, 1, generator=generator)))
+        responses.append([*response, END])
     return prompts, responses, torch.randn(len(prompts), generator=generator)
 
 
@@ -389,7 +393,7 @@ def main() -> None:
     model, *networks = draw_networks()
     for name, weights in zip(("sft", "policy", "value"), networks, strict=True):
         save_model(name, weights)
-    prompts, responses, scores = draw_rollout(torch.Generator().manual_seed(SEED + 2))
+    prompts, responses, scores = draw_rollout(cast(networks[1], torch.float64))
     batch = Batch.pad(prompts, responses, torch.float64)
     check_network(model, networks[0], batch)
 

@@ -9,28 +9,35 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use burn::tensor::Device;
 use common::{Tensors, devices, floats, golden, max_abs, max_difference};
 use promptist::config_file::ConfigFile;
+use promptist::engine::Precision;
 use promptist::gpt2::{Gpt2, folder};
+use promptist::model_source::ModelFiles;
 use promptist::nn::Parameters;
+use promptist::prompter::{AdaptRequest, Backend, Prompter};
+use promptist::template::Keep;
 use promptist::train::adamw::{AdamW, Gradients};
 use promptist::train::examples::Example;
-use promptist::train::ppo::config::PpoConfig;
+use promptist::train::ppo::config::{ExplorationConfig, PpoConfig};
 use promptist::train::ppo::experience::{self, Experience, Models};
+use promptist::train::ppo::rollout::Explorer;
 use promptist::train::ppo::update::{Learner, StepLosses};
 use promptist::train::ppo::value_network::{ValueHead, ValueNetwork};
 use promptist::train::ppo::{kl, loss};
 use promptist::weights::Weights;
 use serde::Deserialize;
 
-/// Of numbers by token, losses and shares, relative to 1 or to the number if that is larger. Seen on flex: 2.1e-6.
+/// Of numbers by token, losses and shares, relative to 1 or to the number if that is larger. Seen on
+/// flex: 3.0e-6.
 const TOLERANCE: f64 = 1e-5;
-/// Of a tensor's largest gradient. Seen on flex: 2.7e-6.
+/// Of a tensor's largest gradient. Seen on flex: 2.1e-6.
 const GRADIENT_TOLERANCE: f32 = 1e-5;
 /// Of the learning rate, after one step and after four, where the first gradient is large enough for AdamW,
-/// which divides by its size, to mean something. Seen on flex: 1.1e-3; PyTorch's own f32 is 5e-4 from f64.
+/// which divides by its size, to mean something. Seen on flex: 1.5e-3; PyTorch's own f32 is 1.3e-3 from f64.
 const WEIGHT_TOLERANCE: f64 = 1e-2;
 const LEAST_GRADIENT: f32 = 1e-6;
 
@@ -330,6 +337,31 @@ fn q4_a_value_is_learned_where_it_was_estimated() {
 }
 
 #[test]
+fn q5_the_kl_weight_follows_the_reference_not_the_rounds_own_policy() {
+    let golden = Golden::read();
+    let case = golden.case("all");
+    let config = golden.config(case);
+    let round = Round::begin(&golden, case, &config, &Device::flex());
+    // Far from the reference, and by definition not from itself.
+    let all: Vec<&Experience> = round.experiences.iter().collect();
+    let (losses, _) = round.learner.gradients(&all, &config).expect("a step");
+    let of_response =
+        |experience: &&Experience| kl::of_response(&experience.logprobs, &experience.reference_logprobs);
+    let to_reference = all.iter().map(of_response).sum::<f64>() / all.len() as f64;
+    let target = 0.1;
+    assert!(to_reference > 1.2 * target && losses.kl_to_old.abs() < 1e-5, "{to_reference}");
+    let weight_after = |kl: f64| {
+        let mut controller = kl::Controller { coefficient: 0.2 };
+        controller.update(kl, 8, target, 100.0);
+        controller.coefficient
+    };
+    // By 20 % in 100 responses, of which there were 8.
+    assert!((weight_after(to_reference) - 0.2 * 1.016).abs() < 1e-12);
+    // The released code's sinks, whatever happens to the policy.
+    assert!((weight_after(losses.kl_to_old) - 0.2 * 0.984).abs() < 1e-12);
+}
+
+#[test]
 fn q6_the_reference_stays_when_the_policys_embeddings_move() {
     let golden = Golden::read();
     let device = Device::flex();
@@ -370,6 +402,27 @@ fn q8_and_q12_a_forced_end_token_is_an_action_like_any_other() {
             let charge = golden.kl_coef * (own[token] - reference[token]);
             assert!((reward - (score - charge)).abs() < 1e-12, "token {token}");
         }
+    }
+}
+
+#[test]
+fn q8_exploration_ends_a_cut_answer() {
+    let mini = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/mini");
+    let backend = Backend::Engine { precision: Some(Precision::F32), isa: None, num_threads: 1 };
+    let prompter = Prompter::open(&ModelFiles::folder(mini), &backend).expect("the built-in model");
+    let end = prompter.settings(&AdaptRequest::default()).expect("settings").decoding.eos_token_id[0];
+    let config = ExplorationConfig { max_new_tokens: (2, 2), num_beams: 4, ..Default::default() };
+    let explorer = Explorer::new(prompter, Keep::Free, config, 7).expect("an explorer");
+    let prompts = ["a cat", "a lighthouse at dusk", "two old friends"].map(str::to_owned);
+    let responses = explorer.explore(&prompts, 0, 0).expect("answers");
+    assert_eq!(responses, explorer.explore(&prompts, 0, 0).expect("answers"), "the same draws");
+    assert!(responses.iter().any(|response| response.is_cut));
+    for response in responses {
+        let example = response.example;
+        let answer = &example.token_ids[example.loss_from..];
+        let ends: Vec<usize> = (0..answer.len()).filter(|&token| answer[token] == end).collect();
+        assert_eq!(ends, [answer.len() - 1], "one end token, the last: {answer:?}");
+        assert_eq!(answer.len() == 3, response.is_cut, "{answer:?}");
     }
 }
 

@@ -54,6 +54,11 @@ pub enum TermKind {
 }
 
 impl TermConfig {
+    /// A term of weight 1 whose kind needs nothing more.
+    pub fn new(name: &str, kind: TermKind) -> Self {
+        Self { name: name.to_owned(), kind, weight: 1.0, model: None, config: None, http: None, phrase: None }
+    }
+
     /// Whether the keys that its kind needs are there, and no others; `key` is the table's name.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ use crate::train::gradients;
 use crate::train::metrics::Metrics;
 use crate::train::run_folder;
 use crate::train::trainable::Trainable;
+use crate::train::trunk::{self, KeepMemory};
 
 /// What a run needs beside its config.
 pub struct RunContext<'a> {
@@ -69,6 +70,7 @@ pub fn train(config: &SftConfig, context: &RunContext) -> Result<PathBuf> {
         return Err(Error::Tokenizer(format!("{token_ids} token ids for a model of {vocab_size}")));
     }
     let mut metrics = Metrics::open(context.run, Some(state.step))?;
+    let _keep_memory = KeepMemory::new();
 
     let mut stage_start = 0;
     for kind in StageKind::of(config) {
@@ -335,6 +337,7 @@ impl Stage {
         };
         let scale = 1.0 / target_tokens as f64;
         let (model, grad_norm) = optimizer.update(model, &gradients, scale, lr, &adamw)?;
+        trunk::recycle(gradients);
         let row = Row {
             loss: loss_sum * scale,
             lr,

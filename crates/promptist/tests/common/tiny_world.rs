@@ -35,8 +35,8 @@ pub fn user_inputs() -> Vec<String> {
 }
 
 /// Trains the prompter in `folder` and writes its users' inputs to `prompts.txt`. Returns the model's folder. It
-/// keeps the input and adds one to three styles.
-pub fn prompter(folder: &Path) -> PathBuf {
+/// adds one to three styles to the input, which it writes itself if `keep` is `free`.
+pub fn prompter(folder: &Path, keep: &str, steps: u64) -> PathBuf {
     let inputs = user_inputs();
     let mut pairs = Vec::new();
     for (i, input) in inputs.iter().enumerate() {
@@ -57,9 +57,9 @@ pub fn prompter(folder: &Path) -> PathBuf {
     let name = folder.display();
     let config = SftConfig::from_toml(&format!(
         "seed = 3\n[scratch]\ntokenizer = '{name}'\nn_positions = 64\nn_embd = 32\nn_layer = 2\nn_head = 2\n\
-         [sft]\ntrain = '{name}/pairs.jsonl'\nvalidation = '{name}/pairs.jsonl'\nkeep = 'exact'\n\
-         [sft.training]\nsteps = 150\nbatch_size = 32\nmicro_batch_tokens = 4096\nlearning_rate = 5e-3\n\
-         warmup_steps = 10\nvalidate_every = 150\ncheckpoint_every = 150\nvalidation_examples = 64\n"
+         [sft]\ntrain = '{name}/pairs.jsonl'\nvalidation = '{name}/pairs.jsonl'\nkeep = '{keep}'\n\
+         [sft.training]\nsteps = {steps}\nbatch_size = 32\nmicro_batch_tokens = 4096\nlearning_rate = 5e-3\n\
+         warmup_steps = 10\nvalidate_every = {steps}\ncheckpoint_every = {steps}\nvalidation_examples = 64\n"
     ))
     .expect("a valid config");
     let run = folder.join("sft");

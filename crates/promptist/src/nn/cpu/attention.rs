@@ -6,6 +6,7 @@
 
 use rayon::prelude::*;
 
+use super::buffers::buffer;
 use super::matmul::{Matrix, Onto, matmul};
 use super::zeros;
 use crate::nn::Mask;
@@ -47,11 +48,11 @@ pub struct Shape {
 pub fn attention(query: &[f32], key: &[f32], value: &[f32], shape: Shape) -> (Vec<f32>, Vec<f32>) {
     let Shape { batch, queries, keys, width, stride, num_heads, .. } = shape;
     let isa = Isa::detect();
-    let mut output = zeros(batch * queries * width);
     let mut log_sums = vec![f32::NEG_INFINITY; batch * queries * num_heads];
-    if output.is_empty() || keys == 0 {
-        return (output, log_sums);
+    if log_sums.is_empty() || keys == 0 {
+        return (zeros(batch * queries * width), log_sums);
     }
+    let mut output = buffer(batch * queries * width);
     let rows = output.par_chunks_mut(queries * width).zip(log_sums.par_chunks_mut(queries * num_heads));
     rows.enumerate().for_each(|(row, (output, log_sums))| {
         let (key, value) = (&key[row * keys * stride..], &value[row * keys * stride..]);

@@ -2,8 +2,10 @@
 //! operation, and the gradients of what GPT-2 is made of. All of it is f32: anything else is left to the
 //! tensor library.
 
+pub mod adamw;
 pub mod attention;
 pub mod attention_gradient;
+pub mod buffers;
 pub mod column_sums;
 pub mod conv;
 pub mod elementwise;

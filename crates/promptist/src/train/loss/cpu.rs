@@ -8,9 +8,9 @@ use rayon::prelude::*;
 
 use super::TargetLogprobs;
 use crate::nn::cpu::attention::weight as exponential;
+use crate::nn::cpu::buffers::{buffer, recycle, zeroed};
 use crate::nn::cpu::matmul::{Matrix, Onto, Packed, matmul_parallel};
 use crate::nn::cpu::transpose::transpose;
-use crate::nn::cpu::zeros;
 use crate::simd::{Isa, for_each_isa};
 
 /// Most rows whose logits are held at once, 100 MB of them at V = 50257.
@@ -42,6 +42,7 @@ pub fn target_logprobs(hidden: &[f32], head: Head, targets: &[u32]) -> TargetLog
     for (hidden, targets) in head.chunks(hidden, targets) {
         head.softmax(hidden, targets, &mut logits, &mut found);
     }
+    recycle(logits);
     found
 }
 
@@ -55,8 +56,10 @@ pub fn target_logprobs_backward(
     let Head { wte, width: e } = head;
     let v = wte.len() / e;
     let mut found = TargetLogprobs::default();
-    let mut gradients = Gradients { hidden: zeros(hidden.len()), wte: zeros(wte.len()) };
-    let (mut exponentials, mut turned) = (Vec::new(), Vec::new());
+    // The first chunk writes the head's whole gradient.
+    let wte_grad = if targets.is_empty() { zeroed(wte.len()) } else { buffer(wte.len()) };
+    let mut gradients = Gradients { hidden: zeroed(hidden.len()), wte: wte_grad };
+    let (mut exponentials, mut turned) = (Vec::new(), buffer(SLAB * head.rows_at_once(targets.len())));
     let hidden_grads = gradients.hidden.chunks_mut(head.rows_at_once(targets.len()) * e);
     for ((hidden, targets), hidden_grad) in head.chunks(hidden, targets).zip(hidden_grads) {
         let (first, r) = (found.logprobs.len(), targets.len());
@@ -72,7 +75,6 @@ pub fn target_logprobs_backward(
         matmul_parallel(&mut gradients.wte, [v, r, e], left, &Matrix::rows(&scaled, r, e, e), onto);
 
         // dH = diag(w) (onehot − P) W
-        turned.resize(SLAB * r, 0.0);
         for (slab, exponentials) in exponentials.chunks(SLAB * r).enumerate() {
             let entries = exponentials.len() / r;
             transpose(exponentials, [entries, r], r, &mut turned);
@@ -91,6 +93,8 @@ pub fn target_logprobs_backward(
             }
         }
     }
+    recycle(exponentials);
+    recycle(turned);
     (found, gradients)
 }
 
@@ -123,7 +127,7 @@ impl Head<'_> {
         let Self { wte, width: e } = self;
         let (v, r, isa) = (wte.len() / e, targets.len(), Isa::detect());
         if logits.len() != v * r {
-            *logits = zeros(v * r);
+            recycle(std::mem::replace(logits, buffer(v * r)));
         }
         let right = Packed::of_columns(hidden, r, e);
         matmul_parallel(logits, [v, e, r], Matrix::rows(wte, v, e, e), &right, Onto::Nothing);

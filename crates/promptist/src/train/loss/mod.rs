@@ -205,3 +205,116 @@ fn ids(targets: &[u32], device: &burn::tensor::Device) -> Tensor<2, Int> {
     let ids: Vec<i64> = targets.iter().map(|&id| i64::from(id)).collect();
     Tensor::from_data(TensorData::new(ids, [targets.len(), 1]), device)
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::tensor::Device;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Of the largest gradient. Seen: 5e-7.
+    const GRADIENT_TOLERANCE: f32 = 5e-6;
+    /// Nats. Seen: 2e-6.
+    const LOGPROB_TOLERANCE: f32 = 1e-5;
+
+    fn matrix(seed: usize, rows: usize, columns: usize) -> Tensor<2> {
+        let number = |i: usize| ((i * 7919 + seed * 104_729 + i * i % 1013) % 2003) as f32 / 1001.0 - 1.0;
+        let values: Vec<f32> = (0..rows * columns).map(number).collect();
+        Tensor::from_data(TensorData::new(values, [rows, columns]), &Device::flex())
+    }
+
+    fn difference(found: &[f32], expected: &[f32]) -> f32 {
+        assert_eq!(found.len(), expected.len());
+        let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+        differences.fold(0.0, |max, d| if d.is_nan() { f32::INFINITY } else { max.max(d) })
+    }
+
+    /// Ours and the tensor library's way against its autodiff; the weights hang on log-probabilities.
+    fn check(rows: usize, v: usize, e: usize) {
+        let (hidden, wte) = (matrix(1, rows, e), matrix(2, v, e) * 2.0);
+        let targets: Vec<u32> = (0..rows).map(|row| (row * 31 % v) as u32).collect();
+        let weight = |row: usize, logprob: f32| {
+            if row.is_multiple_of(3) { 0.0 } else { logprob * (row % 5) as f32 - 0.5 }
+        };
+
+        let (h, w) = (hidden.clone().autodiff().require_grad(), wte.clone().autodiff().require_grad());
+        let logprobs = activation::log_softmax(h.clone().matmul(w.clone().transpose()), 1);
+        let entropies = values(-(logprobs.clone().inner().exp() * logprobs.clone().inner()).sum_dim(1));
+        let of_targets = logprobs.gather(1, ids(&targets, &hidden.device()).autodiff());
+        let expected = values(of_targets.clone().inner()).expect("readable");
+        let weights: Vec<f32> = expected.iter().enumerate().map(|(row, &p)| weight(row, p)).collect();
+        let weights = Tensor::<2>::from_data(TensorData::new(weights, [rows, 1]), &hidden.device());
+        let mut grads = (of_targets * weights.autodiff()).sum().backward();
+        let expected_grads =
+            [h, w].map(|x| values(x.grad_remove(&mut grads).expect("a leaf")).expect("readable"));
+
+        for found in [
+            target_logprobs_backward(&hidden, &wte, &targets, weight).expect("as many rows"),
+            by_device(&hidden, &wte, &targets, weight).expect("as many rows"),
+        ] {
+            assert!(difference(&found.targets.logprobs, &expected) <= LOGPROB_TOLERANCE);
+            let entropies = entropies.as_ref().expect("readable");
+            assert!(difference(&found.targets.entropies, entropies) <= LOGPROB_TOLERANCE);
+            for (found, expected) in [found.hidden_grad, found.wte_grad].into_iter().zip(&expected_grads) {
+                let found = values(found).expect("readable");
+                let largest = expected.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
+                let error = difference(&found, expected) / largest.max(1e-1);
+                assert!(error <= GRADIENT_TOLERANCE, "{rows} x {v} x {e}: {error:e}");
+            }
+        }
+        let alone = target_logprobs(&hidden, &wte, &targets).expect("as many rows");
+        assert_eq!(
+            alone,
+            target_logprobs_backward(&hidden, &wte, &targets, weight).expect("as before").targets
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+        #[test]
+        fn gradients_with_weights_are_autodiffs(rows in 1..70_usize, v in 2..90_usize, e in 1..20_usize) {
+            check(rows, v, e);
+        }
+    }
+
+    #[test]
+    fn more_rows_and_entries_than_are_held_at_once() {
+        check(1100, 2100, 8);
+    }
+
+    #[test]
+    fn cross_entropy_is_a_weight_of_minus_one() {
+        let (hidden, wte) = (matrix(1, 7, 5), matrix(2, 11, 5));
+        let targets = [0, 3, 10, 10, 4, 1, 3];
+        let loss = head_loss(&hidden, &wte, &targets).expect("as many rows");
+        let minus = target_logprobs_backward(&hidden, &wte, &targets, |_, _| -1.0).expect("as many rows");
+        assert_eq!(values(loss.hidden_grad).expect("read"), values(minus.hidden_grad).expect("read"));
+        let sum = head_loss_value(&hidden, &wte, &targets).expect("as many rows");
+        assert_eq!(loss.loss_sum, sum);
+        // Gradients of a loss of log-probabilities: those of each row add up to 0 over the vocabulary.
+        let columns = values(minus.wte_grad.sum_dim(0)).expect("read");
+        assert!(columns.iter().all(|sum| sum.abs() < 1e-5), "{columns:?}");
+    }
+
+    #[test]
+    fn certain_and_impossible_targets_have_finite_gradients() {
+        let hidden = Tensor::<2>::from_data([[300.0_f32], [300.0]], &Device::flex());
+        let wte = Tensor::<2>::from_data([[1.0_f32], [-1.0]], &Device::flex());
+        let found = target_logprobs_backward(&hidden, &wte, &[0, 1], |_, _| -1.0).expect("two rows");
+        assert_eq!(found.targets.logprobs, [0.0, -600.0]);
+        assert_eq!(found.targets.entropies, [0.0, 0.0]);
+        assert_eq!(values(found.hidden_grad).expect("read"), [0.0, 2.0]);
+        assert_eq!(values(found.wte_grad).expect("read"), [300.0, -300.0]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let (hidden, wte) = (matrix(1, 2, 3), matrix(2, 5, 3));
+        assert!(matches!(target_logprobs(&hidden, &wte, &[1]), Err(Error::Shape(_))));
+        assert!(matches!(target_logprobs(&hidden, &wte, &[1, 5]), Err(Error::Shape(_))));
+        assert!(matches!(target_logprobs(&hidden, &matrix(2, 5, 4), &[1, 2]), Err(Error::Shape(_))));
+        let none = head_loss(&matrix(1, 0, 3), &wte, &[]).expect("no rows");
+        assert_eq!((none.loss_sum, none.hidden_grad.dims(), none.wte_grad.dims()), (0.0, [0, 3], [5, 3]));
+    }
+}

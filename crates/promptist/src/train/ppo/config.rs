@@ -104,6 +104,11 @@ pub struct ExplorationConfig {
     /// A chunk's longest answer is drawn from this range, ends included: long rewrites make worse
     /// images. The released 15 to 75.
     pub max_new_tokens: (usize, usize),
+    /// Tokens before which no answer ends: as many as users' settings ask for. The released 0.
+    pub min_new_tokens: usize,
+    /// Guidance towards the input while exploring; 1, the released, is the policy itself. See
+    /// [`crate::decoding::Guided`].
+    pub guidance_scale: f32,
     /// Of diverse beams, also their groups. The released 8 (its large config: 16).
     pub num_beams: usize,
     /// Of diverse beams.
@@ -235,6 +240,8 @@ impl Default for ExplorationConfig {
             method: ExplorationMethod::DiverseBeams,
             chunk_size: 8,
             max_new_tokens: (15, 75),
+            min_new_tokens: 0,
+            guidance_scale: 1.0,
             num_beams: 8,
             diversity_penalty: 1.0,
             length_penalty: 1.0,
@@ -365,6 +372,11 @@ impl ConfigFile for PpoConfig {
         let (least, most) = self.exploration.max_new_tokens;
         rule("exploration.max_new_tokens", 1 <= least && least <= most, "must be a range [least, most]")?;
         rule(
+            "exploration.min_new_tokens",
+            self.exploration.min_new_tokens <= least,
+            "must be at most the least of `exploration.max_new_tokens`",
+        )?;
+        rule(
             "exploration.diversity_penalty",
             self.exploration.num_beams == 1 || positive(self.exploration.diversity_penalty),
             "must be above 0, else all groups find the same answer",
@@ -406,6 +418,11 @@ impl ConfigFile for PpoConfig {
             "held_out",
             self.held_out.is_empty() || self.prompts.validation >= 2,
             "needs `prompts.validation` of 2 or more",
+        )?;
+        rule(
+            "compat.value_after_token",
+            !self.compat.value_after_token || !self.ppo.shared_trunk,
+            "goes with a value network of its own",
         )?;
         rule(
             "compat.reference_on_policy_trunk",
@@ -472,11 +489,13 @@ mod tests {
     fn impossible_settings_are_named() {
         for (line, named) in [
             ("[exploration]\nmax_new_tokens = [9, 3]", "exploration.max_new_tokens"),
+            ("[exploration]\nmin_new_tokens = 16", "exploration.min_new_tokens"),
             ("[exploration]\ndiversity_penalty = 0.0", "exploration.diversity_penalty"),
             ("[ppo]\nlambda = 1.5", "ppo.lambda"),
             ("[ppo]\nminibatches = 999", "ppo.minibatches"),
             ("[kl]\ncoefficient = -1.0", "kl.coefficient"),
             ("[optimizer]\nlearning_rate = 0.0", "optimizer.learning_rate"),
+            ("[compat]\nvalue_after_token = true\n[ppo]\nshared_trunk = true", "compat.value_after_token"),
             ("[compat]\nreference_on_policy_trunk = true", "compat.reference_on_policy_trunk"),
             ("[[reward]]\nname = 'kept'\nkind = 'degenerate'", "reward.kept"),
             ("[[reward]]\nname = 'image'\nkind = 'image'", "reward.image.config"),

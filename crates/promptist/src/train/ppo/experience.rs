@@ -12,6 +12,7 @@ use crate::nn::{ParameterMap, Parameters};
 use crate::train::examples::{Example, micro_batches};
 use crate::train::loss::target_logprobs;
 use crate::train::micro_batch::MicroBatch;
+use crate::train::trunk::hidden_states;
 
 /// A response as it was explored, before any update of its round. One number a token in each list,
 /// the end token last.
@@ -111,7 +112,7 @@ pub fn logprobs(
 ) -> Result<Vec<Vec<f64>>> {
     in_micro_batches(examples, max_tokens, |batch| {
         let batch = MicroBatch::new(model, batch)?;
-        let hidden = batch.targets_of(model.forward(batch.input_ids.clone())); // [R, E]
+        let hidden = batch.targets_of(hidden_states(model, batch.input_ids.clone())?); // [R, E]
         Ok(target_logprobs(&hidden, wte, &batch.targets)?.logprobs)
     })
 }
@@ -129,7 +130,7 @@ pub fn values(
     let trunk = network.trunk.as_ref().unwrap_or(policy);
     in_micro_batches(examples, max_tokens, |batch| {
         let batch = MicroBatch::new(trunk, batch)?;
-        network.head.values(batch.targets_of(trunk.forward(batch.input_ids.clone())))
+        network.head.values(batch.targets_of(hidden_states(trunk, batch.input_ids.clone())?))
     })
 }
 

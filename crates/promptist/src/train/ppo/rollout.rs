@@ -94,7 +94,7 @@ impl Explorer {
         let settings = self.prompter.settings(&AdaptRequest {
             decoding: self.decoding(max_new_tokens, rng.random()),
             keep: Some(self.keep),
-            guidance_scale: Some(1.0),
+            guidance_scale: Some(self.config.guidance_scale),
             ..AdaptRequest::default()
         })?;
         let adapted = self.prompter.adapt(prompts, &settings, 0);
@@ -127,7 +127,7 @@ impl Explorer {
             length_normalization: Some(LengthNormalization::Generated),
             early_stopping: Some(EarlyStopping::default()),
             max_new_tokens: Some(max_new_tokens),
-            min_new_tokens: Some(0),
+            min_new_tokens: Some(config.min_new_tokens),
             num_return_sequences: Some(beams),
             do_sample: Some(is_sampled),
             temperature: Some(config.temperature),

@@ -34,6 +34,7 @@ use crate::reward::{Pair, TermScores};
 use crate::train::checkpoint::Checkpoints;
 use crate::train::metrics::{Metrics, RowFile};
 use crate::train::run_folder;
+use crate::train::trunk::KeepMemory;
 
 /// What a run needs beside its config.
 pub struct PpoContext<'a> {
@@ -100,6 +101,7 @@ struct Run<'a> {
     files: CompanionFiles,
     /// Whether the latest checkpoint is of this state.
     is_saved: bool,
+    _keep_memory: KeepMemory,
 }
 
 impl<'a> Run<'a> {
@@ -163,6 +165,7 @@ impl<'a> Run<'a> {
             state,
             files,
             is_saved,
+            _keep_memory: KeepMemory::new(),
         })
     }
 
@@ -251,6 +254,7 @@ impl<'a> Run<'a> {
         let (epochs, minibatches) = (config.ppo.epochs, config.ppo.minibatches);
         let learn_policy = round >= config.ppo.value_warmup_rounds;
         let all: Vec<&Experience> = experiences.iter().collect();
+        let _keep_memory = KeepMemory::new();
         let mut losses = Vec::with_capacity(epochs * minibatches);
         for epoch in 0..epochs {
             for minibatch in all.chunks(all.len().div_ceil(minibatches)) {

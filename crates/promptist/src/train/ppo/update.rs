@@ -91,6 +91,8 @@ impl Learner {
         let value_lr = config.optimizer.value_learning_rate.unwrap_or(lr);
         (self.value, losses.value_grad_norm) =
             self.value_optimizer.update(self.value, &gradients.value, 1.0, value_lr, &adamw)?;
+        trunk::recycle(gradients.policy);
+        trunk::recycle(gradients.value);
         Ok((self, losses))
     }
 
@@ -203,8 +205,8 @@ impl Learner {
         sums.value_loss += values_seen.0;
         sums.value_clipped += values_seen.1;
 
-        pass.backward(micro_batch.scatter(rows_grad, shape), &mut gradients.policy)?;
         trunk::add(&mut gradients.policy, "wte.weight", head.wte_grad.reshape([-1]));
+        pass.backward(micro_batch.scatter(rows_grad, shape), &mut gradients.policy)?;
         Ok(())
     }
 }

@@ -9,16 +9,17 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Int, Tensor};
 
-use super::change;
+use super::{add_to, change};
 use crate::error::{Error, Result};
 use crate::gpt2::{Gpt2, Gpt2Config};
 use crate::nn::cpu::attention::{Shape, attention};
 use crate::nn::cpu::attention_gradient::{Forward, attention_gradient};
+use crate::nn::cpu::buffers::{buffer, recycle, zeroed};
 use crate::nn::cpu::column_sums::{add, column_sums};
 use crate::nn::cpu::layer_norm::{Statistics, normalize, normalize_gradient, statistics};
 use crate::nn::cpu::matmul::{Matrix, Onto, matmul_parallel};
 use crate::nn::cpu::transpose::transpose;
-use crate::nn::cpu::{Shared, give, mlp, zeros};
+use crate::nn::cpu::{Shared, give, mlp};
 use crate::nn::{Mask, ParameterMap, Parameters};
 use crate::train::adamw::Gradients;
 use crate::train::trainable::Trainable;
@@ -58,16 +59,18 @@ impl CpuPass {
         drop(hidden);
         let mut backward =
             Backward { config: &trunk.config, batch: &batch, gradients, room: Room::default() };
-        let mut grad = zeros(last.len());
+        let mut grad = zeroed(last.len());
         let ln_f = normalize_gradient(&last, &last_statistics, &trunk.ln_f.weight, hidden_grad, &mut grad);
         backward.add_norm("ln_f", ln_f);
-        drop((last, last_statistics));
+        recycle(last);
         for (idx, (weights, saved)) in trunk.blocks.iter().zip(blocks).enumerate().rev() {
             let prefix = format!("h.{idx}");
             let trains = trainable.includes(&prefix, trunk.blocks.len());
             backward.block(weights, saved, trains.then_some(prefix.as_str()), &mut grad, idx);
         }
         backward.embeddings(&grad);
+        backward.room.recycle();
+        recycle(grad);
         Ok(())
     }
 }
@@ -75,7 +78,9 @@ impl CpuPass {
 /// As [`super::hidden_states`].
 pub(super) fn hidden_states(model: &Gpt2, input_ids: Tensor<2, Int>) -> Result<Tensor<3>> {
     let (trunk, batch) = (Trunk::of(model)?, Batch::new(model, input_ids)?);
-    let (hidden, _) = trunk.final_norm(&trunk.forward(&batch, drop));
+    let last = trunk.forward(&batch, SavedBlock::recycle);
+    let (hidden, _) = trunk.final_norm(&last);
+    recycle(last);
     Ok(give(hidden, [batch.rows, batch.len, trunk.config.n_embd]))
 }
 
@@ -153,6 +158,14 @@ struct SavedBlock {
     inner: Vec<f32>,
 }
 
+impl SavedBlock {
+    fn recycle(self) {
+        for buffer in [self.input, self.qkv, self.attended, self.middle, self.inner] {
+            recycle(buffer);
+        }
+    }
+}
+
 impl Trunk {
     fn of(model: &Gpt2) -> Result<Self> {
         struct Share(BTreeMap<String, Shared>);
@@ -196,12 +209,13 @@ impl Trunk {
             x = output;
             keep(saved);
         }
+        room.recycle();
         x
     }
 
     fn embed(&self, batch: &Batch) -> Vec<f32> {
         let e = self.config.n_embd;
-        let mut x = zeros(batch.tokens() * e);
+        let mut x = buffer(batch.tokens() * e);
         for (row, (x, &id)) in x.chunks_exact_mut(e).zip(&batch.ids).enumerate() {
             let position = row % batch.len;
             x.copy_from_slice(&self.wte[id * e..][..e]);
@@ -224,7 +238,7 @@ impl Trunk {
         let statistics_1 = statistics(&input, e, epsilon);
         let normed = of_len(&mut room.narrow, rows * e);
         normalize(&input, &statistics_1, &weights.ln_1.weight, &weights.ln_1.bias, normed);
-        let mut qkv = zeros(rows * 3 * e);
+        let mut qkv = buffer(rows * 3 * e);
         project(normed, &weights.c_attn, &mut qkv);
         let (query, key, value) = (&qkv, &qkv[e..], &qkv[2 * e..]);
         let (attended, log_sums) = attention(query, key, value, attention_shape(&self.config, batch, idx));
@@ -232,7 +246,7 @@ impl Trunk {
 
         let statistics_2 = statistics(&middle, e, epsilon);
         normalize(&middle, &statistics_2, &weights.ln_2.weight, &weights.ln_2.bias, normed);
-        let mut inner = zeros(rows * inner_width);
+        let mut inner = buffer(rows * inner_width);
         project(normed, &weights.c_fc, &mut inner);
         let activated = of_len(&mut room.wide, inner.len());
         mlp::activate(self.config.activation_function, &inner, activated);
@@ -245,7 +259,7 @@ impl Trunk {
     /// `[R, E]`.
     fn final_norm(&self, last: &[f32]) -> (Vec<f32>, Vec<Statistics>) {
         let statistics = statistics(last, self.config.n_embd, self.config.layer_norm_epsilon);
-        let mut hidden = zeros(last.len());
+        let mut hidden = buffer(last.len());
         normalize(last, &statistics, &self.ln_f.weight, &self.ln_f.bias, &mut hidden);
         (hidden, statistics)
     }
@@ -271,7 +285,7 @@ fn project(x: &[f32], Pair { weight, bias }: &Pair, output: &mut [f32]) {
 
 /// `onto + x · weight + bias`.
 fn project_onto(onto: &[f32], x: &[f32], Pair { weight, bias }: &Pair) -> Vec<f32> {
-    let mut output = zeros(onto.len());
+    let mut output = buffer(onto.len());
     for (output, onto) in output.chunks_exact_mut(bias.len()).zip(onto.chunks_exact(bias.len())) {
         output.copy_from_slice(onto);
         add(bias, output);
@@ -299,9 +313,17 @@ struct Room {
     turned: Vec<f32>,
 }
 
+impl Room {
+    fn recycle(self) {
+        for buffer in [self.narrow, self.wide, self.qkv, self.turned] {
+            recycle(buffer);
+        }
+    }
+}
+
 fn of_len(room: &mut Vec<f32>, len: usize) -> &mut [f32] {
     if room.len() < len {
-        *room = zeros(len);
+        recycle(std::mem::replace(room, buffer(len)));
     }
     &mut room[..len]
 }
@@ -334,7 +356,7 @@ impl Backward<'_> {
         project_gradient(grad, &weights.mlp_c_proj, inner_grad);
         mlp::activate_with_gradient(self.config.activation_function, &mut inner, inner_grad);
         self.add_projection(named("mlp.c_proj"), &inner, grad, &mut room.turned);
-        drop(inner);
+        recycle(inner);
         let narrow = of_len(&mut room.narrow, middle.len());
         if let Some(name) = named("mlp.c_fc") {
             normalize(&middle, &statistics_2, &weights.ln_2.weight, &weights.ln_2.bias, narrow);
@@ -342,7 +364,7 @@ impl Backward<'_> {
         }
         project_gradient(inner_grad, &weights.c_fc, narrow);
         let ln_2 = normalize_gradient(&middle, &statistics_2, &weights.ln_2.weight, narrow, grad);
-        drop((middle, statistics_2));
+        recycle(middle);
 
         // middle = input + c_proj(attention(c_attn(ln_1(input))))
         self.add_projection(named("attn.c_proj"), &attended, grad, &mut room.turned);
@@ -350,13 +372,15 @@ impl Backward<'_> {
         let qkv_grad = of_len(&mut room.qkv, qkv.len());
         let forward = Forward { qkv: &qkv, output: &attended, log_sums: &log_sums };
         attention_gradient(forward, narrow, attention_shape(self.config, self.batch, idx), qkv_grad);
-        drop((qkv, attended, log_sums));
+        recycle(qkv);
+        recycle(attended);
         if let Some(name) = named("attn.c_attn") {
             normalize(&input, &statistics_1, &weights.ln_1.weight, &weights.ln_1.bias, narrow);
             self.add_projection(Some(name), narrow, qkv_grad, &mut room.turned);
         }
         project_gradient(qkv_grad, &weights.c_attn, narrow);
         let ln_1 = normalize_gradient(&input, &statistics_1, &weights.ln_1.weight, narrow, grad);
+        recycle(input);
 
         if let Some(prefix) = prefix {
             self.add_norm(&format!("{prefix}.ln_1"), ln_1);
@@ -377,12 +401,12 @@ impl Backward<'_> {
                 (Matrix::rows(turned, d_in, rows, rows), Matrix::rows(grad, rows, d_out, d_out));
             matmul_parallel(sum, [d_in, rows, d_out], left, &right, onto);
         });
-        change(self.gradients, &format!("{name}.bias"), d_out, |sum, _| column_sums(grad, sum));
+        add_to(self.gradients, &format!("{name}.bias"), d_out, |sum| column_sums(grad, sum));
     }
 
     fn add_norm(&mut self, name: &str, [weight, bias]: [Vec<f32>; 2]) {
         for (part, grad) in [("weight", weight), ("bias", bias)] {
-            change(self.gradients, &format!("{name}.{part}"), grad.len(), |sum, _| add(&grad, sum));
+            add_to(self.gradients, &format!("{name}.{part}"), grad.len(), |sum| add(&grad, sum));
         }
     }
 
@@ -391,10 +415,10 @@ impl Backward<'_> {
         let Gpt2Config { n_embd: e, vocab_size, n_positions, .. } = *self.config;
         let (ids, len) = (&self.batch.ids, self.batch.len);
         let rows = || grad.chunks_exact(e).enumerate();
-        change(self.gradients, "wte.weight", vocab_size * e, |sum, _| {
+        add_to(self.gradients, "wte.weight", vocab_size * e, |sum| {
             rows().for_each(|(row, grad)| add(grad, &mut sum[ids[row] * e..][..e]));
         });
-        change(self.gradients, "wpe.weight", n_positions * e, |sum, _| {
+        add_to(self.gradients, "wpe.weight", n_positions * e, |sum| {
             rows().for_each(|(row, grad)| add(grad, &mut sum[row % len * e..][..e]));
         });
     }

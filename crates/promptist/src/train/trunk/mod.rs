@@ -15,6 +15,7 @@ use self::cpu::CpuPass;
 use crate::error::{Error, Result};
 use crate::gpt2::Gpt2;
 use crate::nn;
+use crate::nn::cpu::buffers::{self, KeepBuffers, buffer};
 use crate::nn::cpu::matmul::Onto;
 use crate::train::adamw::Gradients;
 use crate::train::trainable::Trainable;
@@ -100,8 +101,26 @@ pub fn add(gradients: &mut Gradients, name: &str, gradient: Tensor<1>) {
     gradients.insert(name.to_owned(), sum);
 }
 
+/// Gives the memory of gradients that are done with to the next step's, on the CPU and where [`KeepMemory`]
+/// lives.
+pub fn recycle(gradients: Gradients) {
+    let on_cpu = gradients.into_values().filter(nn::cpu::holds);
+    on_cpu.for_each(|gradient| buffers::recycle(nn::cpu::take(gradient)));
+}
+
+/// As long as it lives, passes on the CPU leave their memory to those that follow.
+pub struct KeepMemory(#[allow(dead_code)] KeepBuffers);
+
+impl KeepMemory {
+    /// From here on.
+    #[allow(clippy::new_without_default)] // it does something
+    pub fn new() -> Self {
+        Self(KeepBuffers::new())
+    }
+}
+
 /// Lets `change` write the gradient of the parameter `name`, of `len` numbers on the CPU, in place: it is told
-/// whether they are to be added to what is there.
+/// whether they are to be added to what is there, which otherwise are numbers of any value.
 fn change(gradients: &mut Gradients, name: &str, len: usize, change: impl FnOnce(&mut [f32], Onto)) {
     let gradient = match gradients.remove(name) {
         Some(sum) => {
@@ -110,10 +129,23 @@ fn change(gradients: &mut Gradients, name: &str, len: usize, change: impl FnOnce
             sum
         }
         None => {
-            let mut fresh = nn::cpu::zeros(len);
+            let mut fresh = buffer(len);
             change(&mut fresh, Onto::Nothing);
             fresh
         }
     };
     gradients.insert(name.to_owned(), nn::cpu::give(gradient, [len]));
 }
+
+/// As [`change`], of numbers that are to be added to.
+fn add_to(gradients: &mut Gradients, name: &str, len: usize, add: impl FnOnce(&mut [f32])) {
+    change(gradients, name, len, |sum, onto| {
+        if matches!(onto, Onto::Nothing) {
+            sum.fill(0.0);
+        }
+        add(sum);
+    });
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests;
