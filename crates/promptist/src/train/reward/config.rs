@@ -77,7 +77,7 @@ pub struct ContrastConfig {
     /// Spoilt answers a target, of kinds drawn at random.
     pub per_target: usize,
     /// How likely the model's own answers are drawn, beside 1 of every other kind; 0 leaves them out. A third of
-    /// them is sampled as it explores, a third as users get them, a third is its likeliest.
+    /// them is sampled as it explores, a third as users get them, a third at a low temperature.
     pub model_weight: f64,
 }
 

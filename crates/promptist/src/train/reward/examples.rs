@@ -37,9 +37,9 @@ pub enum Kind {
     Model,
     /// The prompter as users get it.
     Guided,
-    /// The prompter's likeliest answer without guidance: much the same for any input, and where a policy that
+    /// The prompter at a low temperature without guidance: much the same for any input, and where a policy that
     /// collapses goes.
-    Likeliest,
+    Cold,
     /// Nothing is added.
     Unchanged,
     /// What is added is plain text: another user's input, a caption.
@@ -62,7 +62,7 @@ pub enum Kind {
 
 impl Kind {
     /// The prompter's own.
-    pub const SAMPLED: [Self; 3] = [Self::Model, Self::Guided, Self::Likeliest];
+    pub const SAMPLED: [Self; 3] = [Self::Model, Self::Guided, Self::Cold];
 
     /// All else that no person wrote.
     pub const SPOILT: [Self; 9] = [
@@ -83,7 +83,7 @@ impl Kind {
             Self::Human => "written by people",
             Self::Model => "the prompter's own, as it explores",
             Self::Guided => "the prompter's own, as users get it",
-            Self::Likeliest => "the prompter's own, its likeliest",
+            Self::Cold => "the prompter's own, at a low temperature",
             Self::Unchanged => "unchanged input",
             Self::Plain => "plain text added",
             Self::Misfit => "additions of another input",
@@ -340,7 +340,7 @@ impl Target {
         let addition = match kind {
             Kind::Human => self.addition.clone(),
             Kind::Unchanged => String::new(),
-            Kind::Model | Kind::Guided | Kind::Likeliest => {
+            Kind::Model | Kind::Guided | Kind::Cold => {
                 let mut example = self.with(kind, 1.0, "");
                 example.pair.adapted_prompt.clear();
                 return example;

@@ -46,6 +46,9 @@ use crate::train::run_folder;
 /// Examples read between two looks at the stop flag.
 const CHUNK: usize = 64;
 
+/// The low temperature.
+const COLD: f64 = 0.3;
+
 /// What a run needs beside its config.
 pub struct FitContext<'a> {
     /// The run folder.
@@ -179,9 +182,10 @@ pub fn fit(config: &RewardFitConfig, context: &FitContext) -> Result<PathBuf> {
 }
 
 /// Writes answers that are no person's: the prompter's, at temperature 1 without guidance, as a policy explores; as
-/// users get them; and its likeliest. Guided answers fit their inputs better than people's own do; without them among
-/// what is told apart, a reward takes ever more of that for ever better. Likeliest answers are stock phrases, the same
-/// for any input; without them a policy is paid for collapsing.
+/// users get them; and at a low temperature. Guided answers fit their inputs better than people's own do; without them among
+/// what is told apart, a reward takes ever more of that for ever better. Cold answers are stock phrases, much the same
+/// for any input; without them a policy is paid for collapsing. (Greedy ones teach less: they repeat themselves, and a
+/// reward learns that instead.)
 struct Sampler<'a> {
     prompter: Prompter,
     context: &'a FitContext<'a>,
@@ -222,9 +226,9 @@ impl<'a> Sampler<'a> {
                 vary_rows: true,
                 ..AdaptRequest::default()
             },
-            Kind::Likeliest => unguided(RawDecodingSettings {
-                do_sample: Some(false),
-                temperature: Some(1.0),
+            Kind::Cold => unguided(RawDecodingSettings {
+                do_sample: Some(true),
+                temperature: Some(COLD),
                 ..RawDecodingSettings::default()
             }),
             _ => unguided(RawDecodingSettings {
