@@ -99,7 +99,6 @@ fn three_seeds_reach_the_best_reward() {
     for seed in 1..=3 {
         let rows = run(&format!("seed-{seed}"), &config("sampling", seed, 60, 0.02));
         let rewards = curve(&rows, "validation/reward");
-        eprintln!("seed {seed}: {rewards:?}");
         // The last four evaluations, 96 prompts.
         let first = rewards[0];
         let last = rewards[rewards.len() - 4..].iter().sum::<f64>() / 4.0;
@@ -114,7 +113,6 @@ fn the_kl_charge_holds_the_policy_near_the_reference() {
     let kl = |coefficient: f64| {
         let rows = run(&format!("kl-{coefficient}"), &config("sampling", 1, 15, coefficient));
         let (kl, reward) = (curve(&rows, "validation/kl"), curve(&rows, "validation/reward"));
-        eprintln!("kl weight {coefficient}: kl {kl:?} reward {reward:?}");
         (kl[kl.len() - 1], reward[reward.len() - 1])
     };
     let (free, free_reward) = kl(0.0);
@@ -134,7 +132,7 @@ fn share_of_style(pair: &Pair) -> f64 {
 fn a_policy_that_leaves_the_input_for_reward_is_stopped_by_name() {
     let folder = TempDir::new().expect("a temporary folder");
     let model = tiny_world::prompter(folder.path(), "free", 400);
-    let mut config = config("sampling", 1, 60, 0.0);
+    let mut config = config("sampling", 1, 30, 0.0);
     config.keep = Some(Keep::Free);
     config.exploration.max_new_tokens = (16, 24);
     config.evaluation.decoding.max_new_tokens = Some(24);
@@ -147,10 +145,9 @@ fn a_policy_that_leaves_the_input_for_reward_is_stopped_by_name() {
     let judges = Judges { reward: &reward, held_out: Some(&watched) };
     let run = train_in("cheating", &config, &model, judges);
     let stop = fs::read_to_string(run.join("stop.json")).expect("the guard stops the run");
-    eprintln!("{stop}");
     let stop: Stop = serde_json::from_str(&stop).expect("a reason");
     assert_eq!(stop.measure, "kept");
-    assert!(stop.step < 60 && stop.best_step < stop.step);
+    assert!(stop.step < 30 && stop.best_step < stop.step);
     // What is kept is the best by the held-out measure, not the last.
     let best = run.join(format!("checkpoints/step-{}/model.safetensors", stop.best_step));
     let kept = fs::read(run.join("model/model.safetensors")).expect("a model");

@@ -82,7 +82,7 @@ impl Mlp {
         let mut mlp = Self::initial(examples, settings);
         let standardized: Vec<Vec<f64>> =
             examples.iter().map(|example| mlp.standardized(example.features)).collect();
-        let mut rng = ChaCha8Rng::seed_from_u64(settings.seed ^ 0x6f72_6465_72);
+        let mut rng = ChaCha8Rng::seed_from_u64(settings.seed ^ 0x006f_7264_6572);
         let mut order: Vec<usize> = (0..examples.len()).collect();
         let steps = settings.epochs * examples.len().div_ceil(settings.batch_size.max(1));
         let mut adam = Adam::new(mlp.num_parameters());

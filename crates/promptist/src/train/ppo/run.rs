@@ -254,6 +254,7 @@ impl<'a> Run<'a> {
         let (epochs, minibatches) = (config.ppo.epochs, config.ppo.minibatches);
         let learn_policy = round >= config.ppo.value_warmup_rounds;
         let all: Vec<&Experience> = experiences.iter().collect();
+        let _keep_memory = KeepMemory::new();
         let mut losses = Vec::with_capacity(epochs * minibatches);
         for epoch in 0..epochs {
             for minibatch in all.chunks(all.len().div_ceil(minibatches)) {

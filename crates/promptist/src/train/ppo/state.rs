@@ -96,7 +96,7 @@ pub fn load_latest(
     let policy = folder::open(&path, device)?;
     let head = ValueHead::zeros(policy.config().n_embd, device);
     let value = ValueNetwork { trunk: (!shared_trunk).then(|| policy.clone()), head };
-    let weights = Weights::open_file(&path.join(VALUE))?;
+    let weights = Weights::open_file(path.join(VALUE))?;
     let value = value.load(|name, shape| weights.get_f32(name, shape))?;
     let moments = |name: &str| path.join(name);
     let learner = Learner {
