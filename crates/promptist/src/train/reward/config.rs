@@ -76,14 +76,14 @@ pub struct DataConfig {
 pub struct ContrastConfig {
     /// Spoilt answers a target, of kinds drawn at random.
     pub per_target: usize,
-    /// How likely the model's own answers are drawn, half of them as it explores and half as users get them, beside
-    /// 1 of every other kind; 0 leaves them out.
+    /// How likely the model's own answers are drawn, beside 1 of every other kind; 0 leaves them out. A third of
+    /// them is sampled as it explores, a third as users get them, a third is its likeliest.
     pub model_weight: f64,
 }
 
 impl Default for ContrastConfig {
     fn default() -> Self {
-        Self { per_target: 3, model_weight: 3.0 }
+        Self { per_target: 4, model_weight: 6.0 }
     }
 }
 
@@ -200,7 +200,7 @@ mod tests {
         let good = include_str!("../../../../../configs/reward.toml");
         for (from, to, key) in [
             ("seed =", "sed =", "sed"),
-            ("per_target = 3", "per_target = 0", "contrast.per_target"),
+            ("per_target = 4", "per_target = 0", "contrast.per_target"),
             ("hidden = 32", "hidden = 0", "trunk.hidden"),
             ("half = \"a\"", "half = \"c\"", "half"),
         ] {

@@ -37,6 +37,9 @@ pub enum Kind {
     Model,
     /// The prompter as users get it.
     Guided,
+    /// The prompter's likeliest answer without guidance: much the same for any input, and where a policy that
+    /// collapses goes.
+    Likeliest,
     /// Nothing is added.
     Unchanged,
     /// What is added is plain text: another user's input, a caption.
@@ -59,7 +62,7 @@ pub enum Kind {
 
 impl Kind {
     /// The prompter's own.
-    pub const SAMPLED: [Self; 2] = [Self::Model, Self::Guided];
+    pub const SAMPLED: [Self; 3] = [Self::Model, Self::Guided, Self::Likeliest];
 
     /// All else that no person wrote.
     pub const SPOILT: [Self; 9] = [
@@ -80,6 +83,7 @@ impl Kind {
             Self::Human => "written by people",
             Self::Model => "the prompter's own, as it explores",
             Self::Guided => "the prompter's own, as users get it",
+            Self::Likeliest => "the prompter's own, its likeliest",
             Self::Unchanged => "unchanged input",
             Self::Plain => "plain text added",
             Self::Misfit => "additions of another input",
@@ -272,7 +276,7 @@ pub fn drawn(
     seed: u64,
 ) -> Vec<RewardExample> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let sampled = Kind::SAMPLED.map(|kind| (kind, contrast.model_weight / 2.0));
+    let sampled = Kind::SAMPLED.map(|kind| (kind, contrast.model_weight / Kind::SAMPLED.len() as f64));
     let weights: Vec<(Kind, f64)> = Kind::SPOILT.map(|kind| (kind, 1.0)).into_iter().chain(sampled).collect();
     let common = common_phrases(targets);
     let mut examples = Vec::with_capacity(targets.len() * (1 + contrast.per_target));
@@ -336,7 +340,7 @@ impl Target {
         let addition = match kind {
             Kind::Human => self.addition.clone(),
             Kind::Unchanged => String::new(),
-            Kind::Model | Kind::Guided => {
+            Kind::Model | Kind::Guided | Kind::Likeliest => {
                 let mut example = self.with(kind, 1.0, "");
                 example.pair.adapted_prompt.clear();
                 return example;

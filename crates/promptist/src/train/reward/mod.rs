@@ -178,9 +178,10 @@ pub fn fit(config: &RewardFitConfig, context: &FitContext) -> Result<PathBuf> {
     write_run(context, &reward, &report, &test, &test_log_odds, calibration)
 }
 
-/// Writes answers that are no person's: the prompter's, at temperature 1 without guidance, as a policy explores, and
-/// as users get them. Guided answers fit their inputs better than people's own do; without them among what is told
-/// apart, a reward takes ever more of that for ever better.
+/// Writes answers that are no person's: the prompter's, at temperature 1 without guidance, as a policy explores; as
+/// users get them; and its likeliest. Guided answers fit their inputs better than people's own do; without them among
+/// what is told apart, a reward takes ever more of that for ever better. Likeliest answers are stock phrases, the same
+/// for any input; without them a policy is paid for collapsing.
 struct Sampler<'a> {
     prompter: Prompter,
     context: &'a FitContext<'a>,
@@ -202,31 +203,35 @@ impl<'a> Sampler<'a> {
     }
 
     fn fill_kind(&self, kind: Kind, examples: &mut [RewardExample]) -> Result<()> {
-        let sampling = RawDecodingSettings {
-            do_sample: Some(true),
-            num_beams: Some(1),
-            ..RawDecodingSettings::default()
+        let unguided = |decoding: RawDecodingSettings| AdaptRequest {
+            decoding: RawDecodingSettings {
+                num_beams: Some(1),
+                seed: Some(self.seed),
+                top_p: Some(1.0),
+                top_k: Some(0),
+                ..decoding
+            },
+            guidance_scale: Some(1.0),
+            vary_rows: true,
+            ..AdaptRequest::default()
         };
         let settings = self.prompter.settings(&match kind {
             Kind::Guided => AdaptRequest {
-                decoding: RawDecodingSettings { seed: Some(self.seed), ..sampling },
+                decoding: RawDecodingSettings { seed: Some(self.seed), ..RawDecodingSettings::default() },
                 filter: true,
                 vary_rows: true,
                 ..AdaptRequest::default()
             },
-            _ => AdaptRequest {
-                decoding: RawDecodingSettings {
-                    temperature: Some(1.0),
-                    top_p: Some(1.0),
-                    top_k: Some(0),
-                    seed: Some(self.seed),
-                    ..sampling
-                },
-                guidance_scale: Some(1.0),
-                filter: false,
-                vary_rows: true,
-                ..AdaptRequest::default()
-            },
+            Kind::Likeliest => unguided(RawDecodingSettings {
+                do_sample: Some(false),
+                temperature: Some(1.0),
+                ..RawDecodingSettings::default()
+            }),
+            _ => unguided(RawDecodingSettings {
+                do_sample: Some(true),
+                temperature: Some(1.0),
+                ..RawDecodingSettings::default()
+            }),
         })?;
         let mut missing: Vec<&mut RewardExample> =
             examples.iter_mut().filter(|example| example.kind == kind).collect();
