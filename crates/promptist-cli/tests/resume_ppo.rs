@@ -42,7 +42,7 @@ struct Reference {
 
 static REFERENCE: LazyLock<Reference> = LazyLock::new(|| {
     let folder = TempDir::new().expect("a temporary folder");
-    let model = tiny_world::prompter(folder.path());
+    let model = tiny_world::prompter(folder.path(), "exact", 60);
     let world = World::at(folder.path(), &model, &folder.path().join("prompts.txt"));
     let output = world.command(true).output().expect("starts");
     assert!(output.status.success(), "{}", stderr(&output));

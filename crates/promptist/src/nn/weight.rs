@@ -8,8 +8,8 @@ use super::cpu::matmul::Packed;
 use super::{ParameterMap, cpu};
 use crate::error::Result;
 
-/// A weight of shape `[out, ..]`. A tensor's values cannot be borrowed from the tensor library, and a copy for
-/// each product would cost more than many products do.
+/// A weight of shape `[out, ..]`. Products read it packed, and packing for each would cost more than many
+/// products do.
 #[derive(Debug, Clone)]
 pub(super) enum Weight<const D: usize, V> {
     Tensor(Box<Tensor<D>>),

@@ -348,7 +348,7 @@ mod tests {
             gradients.insert("w".into(), fill(step as usize + 2));
         }
         let [ours, theirs] = tensors.map(|tensor| values(tensor).expect("readable"));
-        // Seen: 6e-8.
+        // A rounding or two of f32.
         assert!(ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() < 1e-6), "{ours:?} {theirs:?}");
     }
 }

@@ -57,7 +57,7 @@ struct World {
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     let folder = TempDir::new().expect("a temporary folder");
     world::write_clip(&folder.path().join("clip"));
-    let model = tiny_world::prompter(folder.path());
+    let model = tiny_world::prompter(folder.path(), "exact", 150);
     World { model, folder }
 });
 

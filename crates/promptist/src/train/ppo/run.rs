@@ -101,7 +101,6 @@ struct Run<'a> {
     files: CompanionFiles,
     /// Whether the latest checkpoint is of this state.
     is_saved: bool,
-    _keep_memory: KeepMemory,
 }
 
 impl<'a> Run<'a> {
@@ -165,7 +164,6 @@ impl<'a> Run<'a> {
             state,
             files,
             is_saved,
-            _keep_memory: KeepMemory::new(),
         })
     }
 

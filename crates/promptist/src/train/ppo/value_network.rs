@@ -1,6 +1,6 @@
 //! The value network: a GPT-2 with a small head on its final hidden states.
 
-use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use burn::tensor::{Device, Tensor, TensorData, activation};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -96,16 +96,6 @@ impl ValueHead {
 
     fn forward(&self, hidden: Tensor<2>) -> Tensor<2> {
         self.output.forward(activation::relu(self.hidden.forward(hidden)))
-    }
-}
-
-impl ValueNetwork {
-    /// Hidden states of the network's own trunk, or `None` where the policy's are to be used.
-    ///
-    /// # Shapes
-    /// `[B, T]` to `[B, T, E]`.
-    pub fn own_hidden(&self, input_ids: Tensor<2, Int>) -> Option<Tensor<3>> {
-        self.trunk.as_ref().map(|trunk| trunk.forward(input_ids))
     }
 }
 
