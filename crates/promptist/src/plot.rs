@@ -46,7 +46,7 @@ pub const FULL: (u32, u32) = (860, 340);
 /// The size of one that shares it with another.
 pub const HALF: (u32, u32) = (560, 300);
 
-/// Pixels of height that a legend takes for each line.
+/// Pixels of height that a legend takes for each line, and for its frame.
 const LEGEND_ROW: f64 = 17.0;
 /// Pixels of a chart's height that are not the plot: title, margins, axis.
 const AXES: u32 = 90;
@@ -66,7 +66,7 @@ impl LineChart<'_> {
         let (x_margin, y_margin) = (margin(x_min, x_max), 0.05 * margin(y_min, y_max));
         let x_max = if x_max > x_min { x_max } else { x_max + x_margin };
         // Room above the lines for the legend, so that it covers none.
-        let rows = if self.lines.len() > 1 { self.lines.len() as f64 } else { 0.0 };
+        let rows = if self.lines.len() > 1 { self.lines.len() as f64 + 1.0 } else { 0.0 };
         let legend = (rows * LEGEND_ROW / f64::from(self.size.1 - AXES)).min(0.5);
         let y_max = y_max + legend / (1.0 - legend) * margin(y_min, y_max);
 
