@@ -15,6 +15,22 @@ use crate::reward::TermConfig;
 use crate::template::Keep;
 use crate::train::trainable::Trainable;
 
+/// What stands beside the terms' means under `reward/` and `validation/` in metrics.
+const RESERVED_NAMES: [&str; 12] = [
+    "mean",
+    "standard_error",
+    "reward",
+    "dropped",
+    "first_failure",
+    "kl",
+    "length",
+    "kept",
+    "degenerate",
+    "artist_share",
+    "distinct_1",
+    "distinct_2",
+];
+
 /// A run of PPO.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -405,6 +421,10 @@ impl ConfigFile for PpoConfig {
                 rule(&format!("{key}.{}", term.name), is_new, "stands twice")?;
             }
         }
+        if let Some(term) = self.reward.iter().find(|term| RESERVED_NAMES.contains(&term.name.as_str())) {
+            let reason = "is what metrics call something else; choose another name";
+            return Err(Error::config(format!("reward.{}", term.name), reason));
+        }
         let trained_on = |held_out: &TermConfig| {
             self.reward.iter().any(|term| {
                 TermConfig { weight: 1.0, name: held_out.name.clone(), ..term.clone() }
@@ -462,7 +482,7 @@ mod tests {
     use super::*;
 
     const LEAST: &str = "model = 'm'\n[prompts]\n[[prompts.sources]]\npath = 'p.txt'\n\
-                         [[reward]]\nname = 'kept'\nkind = 'retention'\n";
+                         [[reward]]\nname = 'words'\nkind = 'retention'\n";
 
     #[test]
     fn the_example_holds_the_defaults() {
@@ -497,7 +517,8 @@ mod tests {
             ("[optimizer]\nlearning_rate = 0.0", "optimizer.learning_rate"),
             ("[compat]\nvalue_after_token = true\n[ppo]\nshared_trunk = true", "compat.value_after_token"),
             ("[compat]\nreference_on_policy_trunk = true", "compat.reference_on_policy_trunk"),
-            ("[[reward]]\nname = 'kept'\nkind = 'degenerate'", "reward.kept"),
+            ("[[reward]]\nname = 'words'\nkind = 'degenerate'", "reward.words"),
+            ("[[reward]]\nname = 'length'\nkind = 'degenerate'", "reward.length"),
             ("[[reward]]\nname = 'image'\nkind = 'image'", "reward.image.config"),
             ("[[reward]]\nname = 'other'\nkind = 'degenerate'\nmodel = 'm'", "reward.other.model"),
             ("[[held_out]]\nname = 'kept_too'\nkind = 'retention'", "held_out.kept_too"),
