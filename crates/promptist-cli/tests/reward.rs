@@ -26,7 +26,7 @@ fn prepare(folder: &Path) {
     write("plain.txt", (0..60).map(|i| format!("two men on street number {i} in may\n")).collect());
     write("inputs.txt", (0..9).map(|i| format!("a {} at {i}\n", ["dog", "barn", "king"][i % 3])).collect());
     let rating = |i: usize| {
-        let modifier = if i % 2 == 0 { "" } else { "sharp" };
+        let modifier = if i.is_multiple_of(2) { "" } else { "sharp" };
         format!("one_{i}.jpg,\"a cat {i}, {modifier}\",{modifier},,,{}\n", 1 + i % 2)
     };
     let ratings: String = (0..20).map(rating).collect();
