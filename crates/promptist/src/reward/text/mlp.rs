@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 pub struct Mlp {
     /// Of each feature in the fitted data, `[F]`.
     pub mean: Vec<f64>,
-    /// Of each feature in the fitted data, at least [`MIN_STD`], `[F]`.
+    /// Of each feature in the fitted data, never near 0, `[F]`.
     pub std: Vec<f64>,
     /// `[H, F]`, row-major.
     pub w1: Vec<f64>,

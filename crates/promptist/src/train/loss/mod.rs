@@ -1,10 +1,10 @@
 //! The tied head: log-probabilities of targets, and what a loss made of them asks of hidden states and head.
 //!
 //! The head and the softmax are differentiated by hand. For hidden rows H, head W, targets y and
-//! P = softmax(H Wᵀ), a loss whose derivative by log P[y] is w has, for the logits, the gradient
+//! P = softmax(H Wᵀ), a loss whose derivative by `log P[y]` is w has, for the logits, the gradient
 //! G = w (onehot(y) − P), and so dH = G W and dW = Gᵀ H. Cross-entropy is w = −1. Autodiff would keep
 //! the logits and several tensors of their size, which at V = 50257 is most of a step's memory; here
-//! they live one chunk of rows at a time, on the CPU in our own products ([`cpu`]).
+//! they live one chunk of rows at a time, on the CPU in our own products (`cpu`).
 
 mod cpu;
 

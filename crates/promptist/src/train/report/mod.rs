@@ -2,7 +2,7 @@
 //!
 //! It reads `metrics.jsonl` and `config.toml`. Of supervised training every number that a step wrote is drawn, those
 //! of one name under `train/` and `validation/` in one chart; of reinforcement learning (`stage` is `ppo`) also
-//! `samples.jsonl` and `stop.json`, in groups: see [`ppo`]. Several runs are stages of one training, and the steps
+//! `samples.jsonl` and `stop.json`, in groups: see `ppo`. Several runs are stages of one training, and the steps
 //! of those of one kind are laid end to end.
 
 mod curves;

@@ -3,7 +3,7 @@
 //!
 //! Losses are differentiated by hand down to the hidden states ([`super::loss`]); a
 //! [`TrunkPass`] takes over from there. So there is one place that has to be fast: on the CPU it is
-//! differentiated by hand too ([`cpu`]), elsewhere by the tensor library ([`autodiff`]).
+//! differentiated by hand too (`cpu`), elsewhere by the tensor library (`autodiff`).
 
 mod autodiff;
 mod cpu;
