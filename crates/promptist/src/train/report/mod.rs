@@ -172,6 +172,7 @@ mod tests {
             if round % 6 == 0 {
                 set("validation/reward", 0.5.into());
                 set("validation/reward_standard_error", 0.1.into());
+                set("validation/style_standard_error", 0.1.into());
                 set("validation/style", 0.6.into());
                 set("held_out/guard", (1.0 - 0.05 * f64::from(round)).into());
                 set("held_out/guard_standard_error", 0.1.into());
@@ -216,6 +217,7 @@ mod tests {
         ] {
             assert!(html.contains(expected), "{expected}");
         }
+        assert!(!html.contains("style_standard_error"), "an error is a band, not a curve");
         assert!(curve.contains("reward/mean") && !html.contains("KL to the reference"));
     }
 

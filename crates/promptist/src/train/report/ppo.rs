@@ -230,7 +230,7 @@ impl Rounds {
     fn rewards(&self) -> Vec<Chart> {
         let of = |prefix: &'static str, known: &'static [&'static str]| {
             let short = self.curves.names().filter_map(move |name| name.strip_prefix(prefix));
-            short.filter(move |name| !known.contains(name))
+            short.filter(move |name| !known.contains(name) && !name.ends_with("_standard_error"))
         };
         let in_training = of("reward/", &["mean", "standard_error", "dropped"]);
         let terms: BTreeSet<&str> = in_training.chain(of("validation/", &VALIDATION)).collect();
