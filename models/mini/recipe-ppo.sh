@@ -10,13 +10,16 @@ out=${1:?usage: models/mini/recipe-ppo.sh OUT}
 here=$(cd "$(dirname "$0")" && pwd)
 promptist=${CARGO_TARGET_DIR:-target}/release/promptist
 
-# 1. What is paid for, and what is watched: fitted on disjoint halves of the targets, by other families.
-for name in reward reward-heldout; do
-    [ -d "$out/$name/model" ] && continue
-    sed "s|runs/mini|$out|g" "configs/$name.toml" > "$out/$name.toml"
-    if [ -d "$out/$name" ]; then resume=--resume; else resume=; fi
-    "$promptist" train reward --config "$out/$name.toml" --out "$out/$name" $resume
-done
+# 1. What is paid for, by two families, and what is watched, fitted on the other half of the targets.
+fit() { # name, config, edit
+    [ -d "$out/$1/model" ] && return
+    sed "s|runs/mini|$out|g; $3" "configs/$2.toml" > "$out/$1.toml"
+    if [ -d "$out/$1" ]; then resume=--resume; else resume=; fi
+    "$promptist" train reward --config "$out/$1.toml" --out "$out/$1" $resume
+}
+fit reward reward ""
+fit reward-ngrams reward-heldout 's|^half = "b"|half = "a"|'
+fit reward-heldout reward-heldout ""
 
 # 2. The policy starts from the first stage, with settings under which it is itself: no guidance.
 mkdir -p "$out/ppo-start"
