@@ -15,12 +15,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,7 +27,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from run import machine
+from alternation import Worker, about_run, heading, own_stdout, peak_bytes, turns
 
 TIMESTEP = 601.0  # as in `time_images.rs`
 CASES = {
@@ -50,60 +48,34 @@ class Sample:
     peak_bytes: int
 
 
-class Worker:
-    """A tool's process with one model."""
+class ImageWorker(Worker):
+    """A tool's process with one model; what it computed last lies in a file."""
 
     def __init__(self, tool: str, case: str, folder: Path, arguments: argparse.Namespace) -> None:
         self.output = folder / f"{case}-{tool}.f32"
-        program = [str(arguments.program)]
-        if tool == "pytorch":
-            program = [sys.executable, str(Path(__file__)), "--worker"]
+        own = [sys.executable, Path(__file__), "--worker"]
+        program = own if tool == "pytorch" else [arguments.program]
         paths = [case, arguments.checkpoints / case, folder / f"{case}.safetensors", self.output]
-        threads = str(len(arguments.cores))
-        self.tool = tool
-        self.process = subprocess.Popen(
-            ["taskset", "-c", ",".join(arguments.cores), *program, *map(str, paths)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=None if arguments.verbose else subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads},
-        )
-        self.read()
+        super().__init__(tool, [*program, *paths], arguments.cores, arguments.verbose)
 
-    def ask(self) -> dict[str, Any]:
-        print("run", file=self.process.stdin, flush=True)
-        return self.read()
-
-    def read(self) -> dict[str, Any]:
-        line = self.process.stdout.readline()
-        if not line:
-            raise ChildProcessError(f"{self.tool} ended; --verbose shows what it said")
-        return json.loads(line)
-
-    def stop(self) -> np.ndarray:
-        self.process.stdin.close()
-        self.process.wait()
+    def last_output(self) -> np.ndarray:
+        self.stop()
         return np.fromfile(self.output, dtype="<f4")
 
 
 def main() -> None:
     arguments = parse_arguments()
     results: dict[str, Any] = {
-        "machine": machine(),
-        "versions": {package: version(package) for package in PACKAGES},
-        "command": ["python", "bench/peers/images.py", *sys.argv[1:]],
-        "started": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
-        "load_before": os.getloadavg()[0],
+        **about_run("images.py", PACKAGES),
         "differences": {},
     }
     samples: list[Sample] = []
     with tempfile.TemporaryDirectory() as folder:
         write_inputs(Path(folder))
         for case in arguments.cases:
-            workers = [Worker(tool, case, Path(folder), arguments) for tool in arguments.tools]
+            workers = [ImageWorker(tool, case, Path(folder), arguments) for tool in arguments.tools]
             samples += time_case(case, workers, arguments.rounds)
-            outputs = [worker.stop() for worker in workers]
+            outputs = [worker.last_output() for worker in workers]
             results["differences"][case] = difference(outputs)
             write(arguments.out, results, samples)
 
@@ -134,13 +106,10 @@ def write_inputs(folder: Path) -> None:
     save_file({"latents": latents}, folder / "vae.safetensors")
 
 
-def time_case(case: str, workers: list[Worker], rounds: int) -> list[Sample]:
+def time_case(case: str, workers: list[ImageWorker], rounds: int) -> list[Sample]:
     samples = []
     for round_idx in range(-1, rounds):  # round -1 warms up
-        turn = max(round_idx, 0) % len(workers)
-        for worker in workers[turn:] + workers[:turn]:
-            # OpenMP threads spin for a while after their work; not into the next one's.
-            time.sleep(0.5)
+        for worker in turns(workers, round_idx):
             answer = worker.ask()
             if round_idx >= 0:
                 samples.append(Sample(worker.tool, case, round_idx, **answer))
@@ -164,14 +133,8 @@ def write(out: Path, results: dict[str, Any], samples: list[Sample]) -> None:
 
 
 def report(results: dict[str, Any], samples: list[Sample]) -> str:
-    about = results["machine"]
     lines = [
-        f"{about['cpu']}, {about['cores']} cores ({', '.join(about['flags'])}), {about['system']}. "
-        f"{results['started']}, load before {results['load_before']:.2f}.",
-        ", ".join(f"{package} {number}" for package, number in results["versions"].items()) + ".",
-        "",
-        "`" + " ".join(results["command"]) + "`",
-        "",
+        *heading(results),
         f"Seconds: median of {len({sample.round for sample in samples})} (least-most); peak memory",
         "",
         "| | PyTorch | promptist | PyTorch's time over ours | peak memory, PyTorch | ours "
@@ -200,9 +163,7 @@ def of(samples: list[Sample], case: str, tool: str, field: str) -> list[float]:
 
 def work(case: str, model: Path, inputs: Path, output: Path) -> None:
     """PyTorch's process: as `time_images.rs`."""
-    # Answers have stdout to themselves, whatever a library prints.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    out = own_stdout()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     tensors = load_file(inputs)
     match case:
@@ -222,20 +183,14 @@ def work(case: str, model: Path, inputs: Path, output: Path) -> None:
             vae = AutoencoderKL.from_pretrained(model, variant="fp16", torch_dtype=torch.float32).eval()
             run = lambda: vae.decode(tensors["latents"] / vae.config.scaling_factor).sample
 
-    print(json.dumps({"ready": True}), file=answers, flush=True)
+    print(json.dumps({"ready": True}), file=out, flush=True)
     with torch.inference_mode():
         for _ in sys.stdin:
             started = time.perf_counter()
             values = run()
             seconds = time.perf_counter() - started
             values.numpy().astype("<f4").tofile(output)
-            print(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes()}), file=answers, flush=True)
-
-
-def peak_bytes() -> int:
-    """The most memory that this process ever had, as Linux counts it."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+            print(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes()}), file=out, flush=True)
 
 
 if __name__ == "__main__":

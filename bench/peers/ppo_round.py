@@ -27,12 +27,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -40,7 +38,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from run import machine
+from alternation import Worker, about_run, heading, own_stdout, peak_bytes, turns
 
 TOOLS = ("pytorch", "promptist")
 PHASES = ("explore", "forward", "update")
@@ -65,69 +63,32 @@ class Sample:
         return self.explore + self.forward + self.update
 
 
-class Worker:
-    """A tool's process."""
-
-    def __init__(self, tool: str, files: list[Path], arguments: argparse.Namespace) -> None:
-        program = [str(arguments.program)]
-        if tool == "pytorch":
-            program = [sys.executable, str(Path(__file__)), "--worker"]
-        settings = {**json.loads(files[-1].read_text()), "device": arguments.device}
-        if tool == "promptist":
-            settings["device"] = arguments.ours
-        own = files[-1].with_name(f"{tool}.json")
-        own.write_text(json.dumps(settings))
-        threads = str(len(arguments.cores))
-        self.tool = tool
-        self.process = subprocess.Popen(
-            ["taskset", "-c", ",".join(arguments.cores), *program, *map(str, [*files[:-1], own])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=None if arguments.verbose else subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads},
-        )
-        self.read()
-
-    def ask(self, **request: object) -> dict[str, Any]:
-        print(json.dumps(request), file=self.process.stdin, flush=True)
-        return self.read()
-
-    def read(self) -> dict[str, Any]:
-        line = self.process.stdout.readline()
-        if not line:
-            raise ChildProcessError(f"{self.tool} ended; --verbose shows what it said")
-        return json.loads(line)
-
-    def stop(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def main() -> None:
     arguments = parse_arguments()
     results: dict[str, Any] = {
-        "machine": machine(),
-        "versions": {package: version(package) for package in PACKAGES},
-        "command": ["python", "bench/peers/ppo_round.py", *sys.argv[1:]],
-        "started": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
-        "load_before": os.getloadavg()[0],
+        **about_run("ppo_round.py", PACKAGES),
         "devices": {"pytorch": device_name(arguments.device), "promptist": arguments.ours},
     }
     samples: list[Sample] = []
     with tempfile.TemporaryDirectory() as folder:
         files = write_inputs(Path(folder), arguments)
-        workers = [Worker(tool, files, arguments) for tool in arguments.tools]
+        workers = [start(tool, files, arguments) for tool in arguments.tools]
         results["warm_up"] = warm_up(workers, arguments)
         for round_idx in range(arguments.rounds):
-            turn = round_idx % len(workers)
-            for worker in workers[turn:] + workers[:turn]:
-                # OpenMP threads spin for a while after their work; not into the next one's.
-                time.sleep(0.5)
+            for worker in turns(workers, round_idx):
                 samples.append(time_round(worker, round_idx, arguments))
                 write(arguments.out, results, samples)
         for worker in workers:
             worker.stop()
+
+
+def start(tool: str, files: list[Path], arguments: argparse.Namespace) -> Worker:
+    is_theirs = tool == "pytorch"
+    program = [sys.executable, Path(__file__), "--worker"] if is_theirs else [arguments.program]
+    device = arguments.device if is_theirs else arguments.ours
+    settings = files[-1].with_name(f"{tool}.json")
+    settings.write_text(json.dumps({**json.loads(files[-1].read_text()), "device": device}))
+    return Worker(tool, [*program, *files[:-1], settings], arguments.cores, arguments.verbose)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -221,16 +182,8 @@ def write(out: Path, results: dict[str, Any], samples: list[Sample]) -> None:
 
 
 def report(results: dict[str, Any], samples: list[Sample]) -> str:
-    about = results["machine"]
-    lines = [
-        f"{about['cpu']}, {about['cores']} cores ({', '.join(about['flags'])}), {about['system']}. "
-        f"{results['started']}, load before {results['load_before']:.2f}. "
-        f"PyTorch on {results['devices']['pytorch']}, promptist on {results['devices']['promptist']}.",
-        ", ".join(f"{package} {number}" for package, number in results["versions"].items()) + ".",
-        "",
-        "`" + " ".join(results["command"]) + "`",
-        "",
-    ]
+    devices = results["devices"]
+    lines = heading(results, f" PyTorch on {devices['pytorch']}, promptist on {devices['promptist']}.")
     of = {tool: [sample for sample in samples if sample.tool == tool] for tool in TOOLS}
     if not all(of.values()):
         return "\n".join(lines)
@@ -330,7 +283,7 @@ class Released:
             "explore_seconds": seconds["explore"],
             "score_seconds": seconds["forward"],
             "update_seconds": seconds["update"],
-            "peak_bytes": peak_bytes(),
+            "peak_bytes": most_bytes(),
         }
 
     def explore(self, prompts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -433,22 +386,19 @@ def logprobs_of(logits: torch.Tensor, tokens: torch.Tensor, prompt_width: int) -
 
 def work(checkpoint: Path, head: Path, settings: Path) -> None:
     """PyTorch's process: as `time_ppo_round.rs`."""
-    # Answers have stdout to themselves, whatever a library prints.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    out = own_stdout()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     released = Released(checkpoint, head, json.loads(settings.read_text()))
-    print(json.dumps({"ready": True}), file=answers, flush=True)
+    print(json.dumps({"ready": True}), file=out, flush=True)
     for line in sys.stdin:
-        print(json.dumps(released.round(json.loads(line))), file=answers, flush=True)
+        print(json.dumps(released.round(json.loads(line))), file=out, flush=True)
 
 
-def peak_bytes() -> int:
-    """The most memory that this process ever had, as Linux counts it; on a GPU, what PyTorch had there."""
+def most_bytes() -> int:
+    """The most memory that this process ever had; on a GPU, what PyTorch had there."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    return peak_bytes()
 
 
 if __name__ == "__main__":

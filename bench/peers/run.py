@@ -14,18 +14,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from alternation import Worker, about_run, turns
 
 HERE = Path(__file__).parent
 TOOLS = (
@@ -79,61 +79,14 @@ class Sample:
     same_as_reference: float | None
 
 
-class Worker:
-    """A tool's process."""
-
-    def __init__(self, tool: str, cores: list[str], arguments: argparse.Namespace) -> None:
-        name, precision = tool.split(":")
-        threads = str(len(cores))
-        command = [
-            "taskset",
-            "-c",
-            ",".join(cores),
-            sys.executable,
-            str(HERE / "workers.py"),
-            name,
-            precision,
-        ]
-        command += ["--checkpoint", str(arguments.checkpoint), "--threads", threads]
-        command += ["--program", str(arguments.program)]
-        self.tool = tool
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=None if arguments.verbose else subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": threads},
-        )
-        self.read()
-
-    def ask(self, case: Case, prompts: list[int]) -> dict[str, Any]:
-        request = {"prompts": prompts, "num_beams": case.num_beams, "max_new_tokens": case.max_new_tokens}
-        print(json.dumps(request), file=self.process.stdin, flush=True)
-        return self.read()
-
-    def read(self) -> dict[str, Any]:
-        line = self.process.stdout.readline()
-        if not line:
-            raise ChildProcessError(f"{self.tool} ended; --verbose shows what it said")
-        return json.loads(line)
-
-    def stop(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def main() -> None:
     arguments = parse_arguments()
     cases = [Case(1, beams, arguments.new_tokens) for beams in arguments.beams]
     if arguments.requests:
         cases.append(Case(arguments.requests, arguments.request_beams, arguments.new_tokens))
     results: dict[str, Any] = {
-        "machine": machine(),
+        **about_run("run.py", PACKAGES),
         "versions": versions(arguments.program),
-        "command": ["python", "bench/peers/run.py", *sys.argv[1:]],
-        "started": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
-        "load_before": os.getloadavg()[0],
         "weights_a_step": weights_a_step(arguments.checkpoint),
         "bandwidth": {},
         "skipped": {},
@@ -176,7 +129,9 @@ def start_workers(cores: list[str], arguments: argparse.Namespace, skipped: dict
     workers = []
     for tool in arguments.tools:
         try:
-            workers.append(Worker(tool, cores, arguments))
+            command = [sys.executable, HERE / "workers.py", *tool.split(":"), "--threads", len(cores)]
+            command += ["--checkpoint", arguments.checkpoint, "--program", arguments.program]
+            workers.append(Worker(tool, command, cores, arguments.verbose))
         except ChildProcessError as error:
             skip(tool, str(error), skipped)
     return workers
@@ -196,13 +151,11 @@ def time_case(
     samples = []
     for round_idx in range(-1, arguments.rounds):  # round -1 warms up
         prompts = [((round_idx + 1) * case.num_prompts + i) % num_texts for i in range(case.num_prompts)]
-        turn = max(round_idx, 0) % max(1, len(taking))
+        request = {"prompts": prompts, "num_beams": case.num_beams, "max_new_tokens": case.max_new_tokens}
         answers = {}
-        for worker in taking[turn:] + taking[:turn]:
-            # OpenMP threads spin for a while after their work; not into the next one's.
-            time.sleep(0.5)
+        for worker in turns(taking, round_idx):
             try:
-                answers[worker.tool] = worker.ask(case, prompts)
+                answers[worker.tool] = worker.ask(**request)
             except ChildProcessError as error:
                 skip(worker.tool, f"{case.title}, {threads} threads: {error}", skipped)
                 workers.remove(worker)
@@ -254,18 +207,6 @@ def read_bandwidth_of_numpy(cores: list[str]) -> float:
         for core in cores
     ]
     return sum(float(reader.communicate()[0]) for reader in readers)
-
-
-def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8")
-    return {
-        "cpu": f"{fields.get('model name')}, family {fields.get('cpu family')}, model {fields.get('model')}",
-        "cores": os.cpu_count(),
-        "flags": [flag for flag in wanted if flag in fields.get("flags", "").split()],
-        "system": f"{platform.system()} {platform.release()}",
-    }
 
 
 def versions(program: Path) -> dict[str, str]:

@@ -17,11 +17,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,7 +27,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from run import machine
+from alternation import Worker, about_run, heading, own_stdout, peak_bytes, turns
 
 ROWS, TOKENS = 8, 128
 # As in `time_training_step.rs`.
@@ -44,61 +42,29 @@ PHASES = {
 }
 
 
-class Worker:
-    """A tool's process with its model and optimiser."""
-
-    def __init__(self, tool: str, batch: Path, arguments: argparse.Namespace) -> None:
-        program = [str(arguments.program)]
-        if tool == "pytorch":
-            program = [sys.executable, str(Path(__file__)), "--worker"]
-        threads = str(len(arguments.cores))
-        self.tool = tool
-        self.process = subprocess.Popen(
-            ["taskset", "-c", ",".join(arguments.cores), *program, str(arguments.checkpoint), str(batch)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=None if arguments.verbose else subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads},
-        )
-        self.read()
-
-    def ask(self) -> dict[str, Any]:
-        print("step", file=self.process.stdin, flush=True)
-        return {"tool": self.tool, **self.read()}
-
-    def read(self) -> dict[str, Any]:
-        line = self.process.stdout.readline()
-        if not line:
-            raise ChildProcessError(f"{self.tool} ended; --verbose shows what it said")
-        return json.loads(line)
-
-    def stop(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def main() -> None:
     arguments = parse_arguments()
     if not (arguments.checkpoint / "config.json").exists():
         make_checkpoint(arguments.checkpoint)
     results: dict[str, Any] = {
-        "machine": machine(),
-        "versions": {package: version(package) for package in PACKAGES},
-        "command": ["python", "bench/peers/train_step.py", *sys.argv[1:]],
-        "started": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
-        "load_before": os.getloadavg()[0],
+        **about_run("train_step.py", PACKAGES),
     }
     with tempfile.TemporaryDirectory() as folder:
         batch = Path(folder) / "batch.safetensors"
         write_batch(batch)
-        workers = [Worker(tool, batch, arguments) for tool in arguments.tools]
+        workers = [start(tool, batch, arguments) for tool in arguments.tools]
         results["samples"] = time_steps(workers, arguments.rounds)
         for worker in workers:
             worker.stop()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(results, indent=1) + "\n")
     arguments.out.with_suffix(".md").write_text(report(results))
+
+
+def start(tool: str, batch: Path, arguments: argparse.Namespace) -> Worker:
+    own = [sys.executable, Path(__file__), "--worker"]
+    program = own if tool == "pytorch" else [arguments.program]
+    return Worker(tool, [*program, arguments.checkpoint, batch], arguments.cores, arguments.verbose)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -131,26 +97,17 @@ def write_batch(path: Path) -> None:
 def time_steps(workers: list[Worker], rounds: int) -> list[dict[str, Any]]:
     samples = []
     for round_idx in range(-1, rounds):  # round -1 warms up
-        turn = max(round_idx, 0) % len(workers)
-        for worker in workers[turn:] + workers[:turn]:
-            # OpenMP threads spin for a while after their work; not into the next one's.
-            time.sleep(0.5)
-            sample = {"round": round_idx, **worker.ask()}
+        for worker in turns(workers, round_idx):
+            sample = {"tool": worker.tool, "round": round_idx, **worker.ask()}
             samples.append(sample)
             print(f"round {round_idx}: {worker.tool} {sample['seconds']:.3f}", file=sys.stderr)
     return samples
 
 
 def report(results: dict[str, Any]) -> str:
-    about = results["machine"]
     timed = [sample for sample in results["samples"] if sample["round"] >= 0]
     lines = [
-        f"{about['cpu']}, {about['cores']} cores ({', '.join(about['flags'])}), {about['system']}. "
-        f"{results['started']}, load before {results['load_before']:.2f}.",
-        ", ".join(f"{package} {number}" for package, number in results["versions"].items()) + ".",
-        "",
-        "`" + " ".join(results["command"]) + "`",
-        "",
+        *heading(results),
         f"A step of {ROWS} x {TOKENS} tokens, median of {len({sample['round'] for sample in timed})} (least-most)",
         "",
         "| | seconds | tokens/s | peak memory | last loss | last norm of the gradient |",
@@ -191,9 +148,7 @@ def work(model_folder: Path, batch: Path) -> None:
     from torch.nn.functional import cross_entropy
     from transformers import GPT2LMHeadModel
 
-    # Answers have stdout to themselves, whatever a library prints.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    out = own_stdout()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     # `eval` turns dropout off and changes nothing else here.
     model = GPT2LMHeadModel.from_pretrained(model_folder, dtype=torch.float32, attn_implementation="sdpa").eval()
@@ -206,7 +161,7 @@ def work(model_folder: Path, batch: Path) -> None:
     tensors = {name: values.long() for name, values in load_file(batch).items()}
     input_ids, targets = tensors["input_ids"], tensors["targets"].flatten()
 
-    print(json.dumps({"ready": True}), file=answers, flush=True)
+    print(json.dumps({"ready": True}), file=out, flush=True)
     for _ in sys.stdin:
         started = time.perf_counter()
         logits = model(input_ids, use_cache=False).logits
@@ -217,13 +172,7 @@ def work(model_folder: Path, batch: Path) -> None:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         answer = {"seconds": time.perf_counter() - started, "loss": loss.item(), "norm": norm.item()}
-        print(json.dumps({**answer, "peak_bytes": peak_bytes()}), file=answers, flush=True)
-
-
-def peak_bytes() -> int:
-    """The most memory that this process ever had, as Linux counts it."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+        print(json.dumps({**answer, "peak_bytes": peak_bytes()}), file=out, flush=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from alternation import own_stdout
 
 Ids = list[list[int]]
 
@@ -208,9 +209,7 @@ def main() -> None:
     parser.add_argument("--program", type=Path, default=Path("target/release/promptist"))
     arguments = parser.parse_args()
 
-    # Answers have stdout to themselves, whatever a library prints.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    out = own_stdout()
     checkpoint = Checkpoint.open(arguments.checkpoint)
     common = (checkpoint, arguments.precision, arguments.threads)
     match arguments.tool:
@@ -224,7 +223,7 @@ def main() -> None:
             tool = Promptist(*common, arguments.program)
 
     chosen: dict[tuple[int, int, int], tuple[str, Decode]] = {}
-    print(json.dumps({"ready": True}), file=answers, flush=True)
+    print(json.dumps({"ready": True}), file=out, flush=True)
     for line in sys.stdin:
         asked: dict[str, Any] = json.loads(line)
         request = Request(tuple(asked["prompts"]), asked["num_beams"], asked["max_new_tokens"])
@@ -233,7 +232,7 @@ def main() -> None:
         how, decode = chosen[request.shape]
         seconds, ids = timed(tool, decode, request)
         assert all(len(answer) == request.max_new_tokens for answer in ids), [len(answer) for answer in ids]
-        print(json.dumps({"seconds": seconds, "ids": ids, "how": how}), file=answers, flush=True)
+        print(json.dumps({"seconds": seconds, "ids": ids, "how": how}), file=out, flush=True)
 
 
 def quickest(tool: Tool, request: Request) -> tuple[str, Decode]:

@@ -1,22 +1,17 @@
 //! `promptist train`: runs that checkpoint, resume and can be looked at.
 
 mod ppo;
+mod report;
 mod reward;
+mod sft;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
-use promptist::atomic::write_atomic;
-use promptist::config_file::ConfigFile;
 use promptist::model_source::ModelFiles;
-use promptist::train::config::SftConfig;
-use promptist::train::report;
-use promptist::train::sft::{self, RunContext};
 
-use crate::models::{self, DeviceChoice};
-use crate::progress::Bars;
-use crate::signals;
+use crate::models;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -36,7 +31,7 @@ Examples:
 
 Ctrl-C finishes the step, saves and exits with 130; --resume goes on from there, to the same
 weights as if nothing had happened.")]
-    Sft(SftArgs),
+    Sft(sft::Args),
     /// Reinforcement learning by PPO: explore better prompts, as a reward has it.
     #[command(after_help = "\
 Examples:
@@ -77,80 +72,36 @@ Examples:
 
 Several runs are stages of one training: their steps are laid end to end. A run that still goes on
 can be looked at.")]
-    Report(ReportArgs),
+    Report(report::Args),
 }
 
+/// What every run is told.
 #[derive(clap::Args)]
-struct ReportArgs {
-    /// Run folders, first stage first.
-    #[arg(value_name = "RUN", required = true)]
-    runs: Vec<PathBuf>,
-    /// The page; report.html in the last run if absent.
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// The loss or reward curve alone, as SVG.
-    #[arg(long, value_name = "FILE")]
-    curve: Option<PathBuf>,
-}
-
-#[derive(clap::Args)]
-struct SftArgs {
-    /// What to train on what, TOML; configs/sft.toml explains every key.
+struct RunArgs {
+    /// What to train on what, TOML; the files in configs/ explain every key.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// The run folder: config, metrics, checkpoints and, at the end, the best model.
+    /// The run folder: config, metrics, checkpoints and, at the end, the model.
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
     /// Go on with a run that was interrupted.
     #[arg(long)]
     resume: bool,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
-    device: DeviceChoice,
 }
 
 pub fn run(args: Args) -> Result<()> {
     match args.command {
-        Command::Sft(args) => run_sft(args),
+        Command::Sft(args) => sft::run(args),
         Command::Ppo(args) => ppo::run(args),
         Command::Reward(args) => reward::run(args),
-        Command::Report(args) => run_report(args),
+        Command::Report(args) => report::run(args),
     }
 }
 
-fn run_report(args: ReportArgs) -> Result<()> {
-    let runs: Vec<&Path> = args.runs.iter().map(PathBuf::as_path).collect();
-    let report = report::render(&runs)?;
-    let last = runs.last().copied().unwrap_or(Path::new("."));
-    let output = args.output.unwrap_or_else(|| last.join("report.html"));
-    write_atomic(&output, |file| file.write_all(report.html.as_bytes()))?;
-    if let Some(curve) = args.curve {
-        write_atomic(curve, |file| file.write_all(report.curve.as_bytes()))?;
+/// The folder of the model that training starts from: one, or the Hub's in the cache.
+fn start_folder(model: &str) -> Result<PathBuf> {
+    match models::files(model)? {
+        ModelFiles::Folder { path, .. } => Ok(path),
+        ModelFiles::Embedded(_) => bail!("training starts from a folder or a Hub id, not from `{model}`"),
     }
-    println!("{}", output.display());
-    Ok(())
-}
-
-fn run_sft(args: SftArgs) -> Result<()> {
-    let config = SftConfig::read(&args.config)?;
-    let model_folder = match &config.model {
-        Some(model) => match models::files(model)? {
-            ModelFiles::Folder { path, .. } => Some(path),
-            ModelFiles::Embedded(_) => bail!("training starts from a folder or a Hub id, not from `{model}`"),
-        },
-        None => None,
-    };
-    let stop = signals::stop_flag()?;
-    let context = RunContext {
-        run: &args.out,
-        resume: args.resume,
-        model_folder,
-        device: args.device.device(),
-        progress: &Bars::default(),
-        stop: &stop,
-    };
-    eprintln!("{}", config.to_toml()?);
-    let model = sft::train(&config, &context)?;
-    println!("{}", model.display());
-    Ok(())
 }

@@ -1,15 +1,13 @@
 //! `promptist train ppo`.
 
-use std::path::PathBuf;
-
 use anyhow::{Result, bail};
 use promptist::config_file::ConfigFile;
 use promptist::generator::Cancel;
-use promptist::model_source::ModelFiles;
 use promptist::train::ppo::config::PpoConfig;
 use promptist::train::ppo::evaluation::Judges;
 use promptist::train::ppo::run::{self, PpoContext};
 
+use super::{RunArgs, start_folder};
 use crate::models::{self, DeviceChoice};
 use crate::progress::Bars;
 use crate::signals;
@@ -17,15 +15,8 @@ use crate::terms::Opener;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// What to train on what, TOML; configs/ppo.toml explains every key.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// The run folder: config, metrics, samples, checkpoints and, at the end, the best model.
-    #[arg(long, value_name = "RUN")]
-    out: PathBuf,
-    /// Go on with a run that was interrupted.
-    #[arg(long)]
-    resume: bool,
+    #[command(flatten)]
+    run: RunArgs,
     /// Instead of the config's seed: runs of several seeds from one file.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -38,17 +29,12 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let mut config = PpoConfig::read(&args.config)?;
+    let mut config = PpoConfig::read(&args.run.config)?;
     if let Some(folder) = models::data_folder() {
         config = config.with_data_folder(&folder);
     }
     config.seed = args.seed.unwrap_or(config.seed);
-    let model_folder = match models::files(&config.model)? {
-        ModelFiles::Folder { path, .. } => path,
-        ModelFiles::Embedded(_) => {
-            bail!("training starts from a folder or a Hub id, not from `{}`", config.model)
-        }
-    };
+    let model_folder = start_folder(&config.model)?;
     let num_threads = match args.threads {
         Some(threads) => threads as usize,
         None => std::thread::available_parallelism().map_or(1, usize::from),
@@ -62,8 +48,8 @@ pub fn run(args: Args) -> Result<()> {
     let model = run::train(
         &config,
         &PpoContext {
-            run: &args.out,
-            resume: args.resume,
+            run: &args.run.out,
+            resume: args.run.resume,
             model_folder: &model_folder,
             judges: Judges { reward: &reward, held_out: held_out.as_ref() },
             device: args.device.device(),

@@ -1,34 +1,26 @@
 //! `promptist train reward`.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 use promptist::config_file::ConfigFile;
 use promptist::train::reward::config::RewardFitConfig;
 use promptist::train::reward::{self, FitContext};
 
+use super::RunArgs;
 use crate::models;
 use crate::progress::Bars;
 use crate::signals;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// What to fit on what, TOML; configs/reward.toml explains every key.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// The run folder: config, card, report and, at the end, the reward.
-    #[arg(long, value_name = "RUN")]
-    out: PathBuf,
-    /// Fit again in the folder of a run that was interrupted.
-    #[arg(long)]
-    resume: bool,
+    #[command(flatten)]
+    run: RunArgs,
     /// Threads; all cores if absent. The result does not depend on it.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let mut config = RewardFitConfig::read(&args.config)?;
+    let mut config = RewardFitConfig::read(&args.run.config)?;
     if let Some(folder) = models::data_folder() {
         config = config.with_data_folder(&folder);
     }
@@ -38,8 +30,8 @@ pub fn run(args: Args) -> Result<()> {
     let folder = reward::fit(
         &config,
         &FitContext {
-            run: &args.out,
-            resume: args.resume,
+            run: &args.run.out,
+            resume: args.run.resume,
             model: &models::files(&config.model)?,
             num_threads: args.threads.unwrap_or(cores).max(1),
             progress: &Bars::default(),

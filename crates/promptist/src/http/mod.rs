@@ -11,6 +11,8 @@ pub(crate) mod client;
 #[cfg(feature = "http")]
 pub(crate) mod failure;
 #[cfg(feature = "http")]
+pub(crate) mod in_order;
+#[cfg(feature = "http")]
 pub(crate) mod watch;
 
 pub use address::{Address, Credentials};

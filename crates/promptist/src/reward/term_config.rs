@@ -59,6 +59,20 @@ impl TermConfig {
         Self { name: name.to_owned(), kind, weight: 1.0, model: None, config: None, http: None, phrase: None }
     }
 
+    /// [`check`](Self::check) of each of `terms`, and that no name stands twice.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the key.
+    pub fn check_all(terms: &[Self], key: &str) -> Result<()> {
+        for (idx, term) in terms.iter().enumerate() {
+            term.check(key)?;
+            if terms[..idx].iter().any(|earlier| earlier.name == term.name) {
+                return Err(Error::config(format!("{key}.{}", term.name), "stands twice"));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the keys that its kind needs are there, and no others; `key` is the table's name.
     ///
     /// # Errors

@@ -100,12 +100,7 @@ impl ConfigFile for CompareConfig {
         };
         rule("after", !self.after.is_empty(), "give at least one model")?;
         rule("resamples", self.resamples >= 1, "must be at least 1")?;
-        for (idx, term) in self.reward.iter().enumerate() {
-            term.check("reward")?;
-            let is_new = self.reward[..idx].iter().all(|other| other.name != term.name);
-            rule("reward.name", is_new, "must differ")?;
-        }
-        Ok(())
+        TermConfig::check_all(&self.reward, "reward")
     }
 }
 
@@ -150,7 +145,7 @@ mod tests {
             ("seed = 1", "sed = 1", "sed"),
             ("resamples = 10000", "resamples = 0", "resamples"),
             ("after = [", "after = []\nlater = [", "later"),
-            ("name = \"held_out\"", "name = \"text\"", "reward.name"),
+            ("name = \"held_out\"", "name = \"text\"", "reward.text"),
         ] {
             assert!(COMMITTED.contains(from), "{from}");
             let error =

@@ -29,6 +29,7 @@ use crate::generator::{Cancel, Generator, GeneratorIdentity, ImageRequest};
 use crate::http::backoff::Jitter;
 use crate::http::client::Client;
 use crate::http::failure::{Failure, FailureKind};
+use crate::http::in_order::in_order;
 use crate::http::watch::{LOOK_EVERY, Watch};
 
 /// How long a server may take to say what it makes.
@@ -283,7 +284,7 @@ impl Generator for Pool {
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
         // What one worker made: the call's number and its images.
-        let work = || -> Result<Vec<(usize, Vec<RgbImage>)>> {
+        let work = |_| -> Result<Vec<(usize, Vec<RgbImage>)>> {
             let mut made = Vec::new();
             while !failed.load(Ordering::Relaxed) {
                 let idx = next.fetch_add(1, Ordering::Relaxed);
@@ -294,18 +295,7 @@ impl Generator for Pool {
             }
             Ok(made)
         };
-        let num_workers = calls.len().min(self.servers.len());
-        let mut made = thread::scope(|scope| {
-            let others: Vec<_> = (1..num_workers).map(|_| scope.spawn(work)).collect();
-            let mut made = work();
-            for other in others {
-                let theirs = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                made = made.and_then(|made| Ok([made, theirs?].concat()));
-            }
-            made
-        })?;
-        made.sort_unstable_by_key(|(idx, _)| *idx);
-        Ok(made.into_iter().flat_map(|(_, images)| images).collect())
+        in_order(calls.len().min(self.servers.len()), work)
     }
 }
 

@@ -18,22 +18,27 @@ pub mod transpose;
 
 use std::ops::Deref;
 
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::huge_pages::ask_for_huge_pages;
 
-/// Whether a tensor's values are f32 in this process's memory and no gradient is asked of them.
-pub fn holds<const D: usize>(tensor: &Tensor<D>) -> bool {
+/// Whether a device is this process's own memory.
+pub fn is_cpu(device: &Device) -> bool {
     #[cfg(feature = "flex")]
     {
-        let device = tensor.device();
-        tensor.dtype() == DType::F32 && !device.is_autodiff() && device == burn::tensor::Device::flex()
+        *device == Device::flex()
     }
     #[cfg(not(feature = "flex"))]
     {
-        let _ = (tensor, DType::F32);
+        let _ = device;
         false
     }
+}
+
+/// Whether a tensor's values are f32 in this process's memory and no gradient is asked of them.
+pub fn holds<const D: usize>(tensor: &Tensor<D>) -> bool {
+    let device = tensor.device();
+    tensor.dtype() == DType::F32 && !device.is_autodiff() && is_cpu(&device)
 }
 
 /// The values of a tensor that [`holds`] accepts, row-major; a copy only if others hold the tensor too.
@@ -77,9 +82,9 @@ impl Deref for Shared {
 /// A tensor of these values on the CPU.
 pub fn give<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
     #[cfg(feature = "flex")]
-    let device = burn::tensor::Device::flex();
+    let device = Device::flex();
     #[cfg(not(feature = "flex"))]
-    let device = burn::tensor::Device::default();
+    let device = Device::default();
     Tensor::from_data(TensorData::new(values, shape), &device)
 }
 

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -15,6 +14,7 @@ use crate::http::Auth;
 use crate::http::backoff::{Backoff, Jitter};
 use crate::http::client::{Client, MAX_JSON_BYTES};
 use crate::http::failure::{Failure, FailureKind};
+use crate::http::in_order::in_order;
 use crate::http::watch::Watch;
 use crate::reward::{Pair, Reward};
 use crate::template;
@@ -159,18 +159,7 @@ impl Reward for HttpReward {
             }
             Ok(scored)
         };
-        let mut scored = thread::scope(|scope| {
-            let num_workers = self.clients.len().min(parts.len());
-            let others: Vec<_> = (1..num_workers).map(|server| scope.spawn(move || work(server))).collect();
-            let mut scored = work(0);
-            for other in others {
-                let theirs = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                scored = scored.and_then(|scored| Ok([scored, theirs?].concat()));
-            }
-            scored
-        })?;
-        scored.sort_unstable_by_key(|(start, _)| *start);
-        Ok(scored.into_iter().flat_map(|(_, scores)| scores).collect())
+        in_order(self.clients.len().min(parts.len()), work)
     }
 }
 

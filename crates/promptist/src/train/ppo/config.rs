@@ -414,13 +414,8 @@ impl ConfigFile for PpoConfig {
         rule("kl.horizon", positive(self.kl.horizon), "must be above 0")?;
         self.optimizer.check()?;
         rule("reward", !self.reward.is_empty(), "needs a term")?;
-        for (key, terms) in [("reward", &self.reward), ("held_out", &self.held_out)] {
-            for (idx, term) in terms.iter().enumerate() {
-                term.check(key)?;
-                let is_new = terms[..idx].iter().all(|earlier| earlier.name != term.name);
-                rule(&format!("{key}.{}", term.name), is_new, "stands twice")?;
-            }
-        }
+        TermConfig::check_all(&self.reward, "reward")?;
+        TermConfig::check_all(&self.held_out, "held_out")?;
         if let Some(term) = self.reward.iter().find(|term| RESERVED_NAMES.contains(&term.name.as_str())) {
             let reason = "is what metrics call something else; choose another name";
             return Err(Error::config(format!("reward.{}", term.name), reason));

@@ -1,17 +1,20 @@
 //! What a round's responses looked like before it was learned from: log-probabilities, values,
 //! rewards, advantages. All of it is the training model's, whatever the search computed with.
 
-use burn::tensor::{Tensor, TensorData};
+use std::collections::BTreeMap;
+
+use burn::tensor::Tensor;
 
 use super::config::PpoConfig;
 use super::value_network::ValueNetwork;
 use super::{gae, kl, whiten};
 use crate::error::{Error, Result};
 use crate::gpt2::Gpt2;
-use crate::nn::{ParameterMap, Parameters};
+use crate::nn::Parameters;
 use crate::train::examples::{Example, micro_batches};
 use crate::train::loss::target_logprobs;
 use crate::train::micro_batch::MicroBatch;
+use crate::train::trainable::Trainable;
 use crate::train::trunk::hidden_states;
 
 /// A response as it was explored, before any update of its round. One number a token in each list,
@@ -64,7 +67,7 @@ pub fn collect(
     let own = logprobs(models.policy, models.policy.wte(), &examples, max_tokens)?;
     let reference = match config.compat.reference_on_policy_trunk {
         true => {
-            let hybrid = upper_blocks_on(models.policy, models.reference, config.ppo.trainable_layers)?;
+            let hybrid = upper_blocks_on(models.policy, models.reference, config.ppo.trainable())?;
             logprobs(&hybrid, models.reference.wte(), &examples, max_tokens)?
         }
         false => logprobs(models.reference, models.reference.wte(), &examples, max_tokens)?,
@@ -162,27 +165,18 @@ fn in_micro_batches(
     Ok(by_example)
 }
 
-/// The released code's reference (Q6): blocks and final norm of `reference` from the trainable ones up, on
-/// the embeddings and lower blocks of `policy`.
-fn upper_blocks_on(policy: &Gpt2, reference: &Gpt2, trainable_layers: Option<usize>) -> Result<Gpt2> {
-    struct Upper<'a> {
-        of: &'a std::collections::BTreeMap<String, Vec<f32>>,
-        first: usize,
-    }
-    impl ParameterMap for Upper<'_> {
-        fn map<const D: usize>(&mut self, name: &str, tensor: Tensor<D>) -> Result<Tensor<D>> {
-            let layer = name.strip_prefix("h.").and_then(|rest| rest.split('.').next()?.parse().ok());
-            let is_upper = name.starts_with("ln_f") || layer.is_some_and(|layer: usize| layer >= self.first);
-            match self.of.get(name).filter(|_| is_upper) {
-                Some(values) => {
-                    let data = TensorData::new(values.clone(), tensor.shape());
-                    Ok(Tensor::from_data(data, &tensor.device()))
-                }
-                None => Ok(tensor),
-            }
-        }
-    }
-    let upper = reference.to_parameters()?.into_iter().map(|(name, _, values)| (name, values)).collect();
-    let first = policy.config().n_layer.saturating_sub(trainable_layers.unwrap_or(0));
-    policy.clone().map_parameters("", &mut Upper { of: &upper, first })
+/// The released code's reference (Q6): trainable blocks and final norm of `reference` on the embeddings and
+/// lower blocks of `policy`.
+fn upper_blocks_on(policy: &Gpt2, reference: &Gpt2, trainable: Trainable) -> Result<Gpt2> {
+    let values = |model: &Gpt2| -> Result<BTreeMap<String, Vec<f32>>> {
+        Ok(model.to_parameters()?.into_iter().map(|(name, _, values)| (name, values)).collect())
+    };
+    let (mut upper, mut lower) = (values(reference)?, values(policy)?);
+    let num_layers = policy.config().n_layer;
+    policy.clone().load(|name, _| {
+        let is_embedding = name.starts_with("wte") || name.starts_with("wpe");
+        let from =
+            if trainable.includes(name, num_layers) && !is_embedding { &mut upper } else { &mut lower };
+        from.remove(name).ok_or_else(|| Error::Shape(format!("no parameter `{name}`")))
+    })
 }

@@ -28,6 +28,7 @@ use crate::generator::Cancel;
 use crate::gpt2::Gpt2;
 use crate::gpt2::folder::{self, CompanionFiles};
 use crate::model_source::ModelFiles;
+use crate::nn::cpu;
 use crate::progress::Progress;
 use crate::prompter::{Backend, Prompter};
 use crate::reward::{Pair, TermScores};
@@ -105,7 +106,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn open(config: &'a PpoConfig, context: &'a PpoContext<'a>) -> Result<Self> {
-        let backend = match is_cpu(&context.device) {
+        let backend = match cpu::is_cpu(&context.device) {
             true => Backend::Engine {
                 precision: Some(config.exploration.precision),
                 isa: EngineOptions::default().isa,
@@ -475,16 +476,4 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
         n += 1;
     }
     sum / f64::from(n.max(1))
-}
-
-fn is_cpu(device: &Device) -> bool {
-    #[cfg(feature = "flex")]
-    {
-        *device == Device::flex()
-    }
-    #[cfg(not(feature = "flex"))]
-    {
-        let _ = device;
-        false
-    }
 }

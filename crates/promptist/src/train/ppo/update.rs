@@ -134,19 +134,6 @@ impl Learner {
     ) -> Result<()> {
         let scale = 1.0 / tokens as f64;
         let ppo = &config.ppo;
-        let value_of_token = |values: &[f32]| -> (Vec<f32>, f64, usize) {
-            let (mut loss_sum, mut clipped) = (0.0, 0);
-            let targets =
-                batch.iter().flat_map(|experience| experience.values.iter().zip(&experience.returns));
-            let grads = values.iter().zip(targets).map(|(&value, (&old, &target))| {
-                let loss = loss::value(f64::from(value), old, target, ppo.cliprange_value);
-                loss_sum += loss.value;
-                clipped += usize::from(loss.is_clipped);
-                (loss.grad * ppo.value_coefficient * scale) as f32
-            });
-            (grads.collect(), loss_sum, clipped)
-        };
-
         // The policy.
         let micro_batch = MicroBatch::new(&self.policy, examples)?;
         let pass = TrunkPass::forward(&self.policy, micro_batch.input_ids.clone(), ppo.trainable())?;
@@ -171,15 +158,20 @@ impl Learner {
         let mut rows_grad = head.hidden_grad;
 
         // The value network.
-        let mut values_seen = (0.0, 0);
+        let value_grads = |values: &[f32]| -> Vec<f32> {
+            let targets =
+                batch.iter().flat_map(|experience| experience.values.iter().zip(&experience.returns));
+            let grads = values.iter().zip(targets).map(|(&value, (&old, &target))| {
+                let loss = loss::value(f64::from(value), old, target, ppo.cliprange_value);
+                sums.value_loss += loss.value;
+                sums.value_clipped += usize::from(loss.is_clipped);
+                (loss.grad * ppo.value_coefficient * scale) as f32
+            });
+            grads.collect()
+        };
         match &self.value.trunk {
             None => {
-                rows_grad = rows_grad
-                    + self.value.head.backward(rows, &mut gradients.value, |values| {
-                        let (grads, loss_sum, clipped) = value_of_token(values);
-                        values_seen = (loss_sum, clipped);
-                        grads
-                    })?;
+                rows_grad = rows_grad + self.value.head.backward(rows, &mut gradients.value, value_grads)?;
             }
             Some(trunk) => {
                 let shifted: Vec<Example>;
@@ -194,20 +186,13 @@ impl Learner {
                 let hidden = pass.hidden();
                 let shape = hidden.dims();
                 let rows = micro_batch.targets_of(hidden);
-                let rows_grad = self.value.head.backward(rows, &mut gradients.value, |values| {
-                    let (grads, loss_sum, clipped) = value_of_token(values);
-                    values_seen = (loss_sum, clipped);
-                    grads
-                })?;
+                let rows_grad = self.value.head.backward(rows, &mut gradients.value, value_grads)?;
                 pass.backward(micro_batch.scatter(rows_grad, shape), &mut gradients.value)?;
             }
         }
-        sums.value_loss += values_seen.0;
-        sums.value_clipped += values_seen.1;
 
         trunk::add(&mut gradients.policy, "wte.weight", head.wte_grad.reshape([-1]));
-        pass.backward(micro_batch.scatter(rows_grad, shape), &mut gradients.policy)?;
-        Ok(())
+        pass.backward(micro_batch.scatter(rows_grad, shape), &mut gradients.policy)
     }
 }
 

@@ -9,7 +9,8 @@ use crate::gpt2::Gpt2;
 use crate::nn::{Linear, ParameterMap, Parameters, values};
 use crate::train::adamw::Gradients;
 use crate::train::examples::stage_seed;
-use crate::train::trunk;
+use crate::train::trainable::Trainable;
+use crate::train::trunk::autodiff;
 
 /// `Linear(E, 2E) → ReLU → Linear(2E, 1)` on hidden states after `ln_f`.
 ///
@@ -82,7 +83,7 @@ impl ValueHead {
         grad_of: impl FnOnce(&[f32]) -> Vec<f32>,
     ) -> Result<Tensor<2>> {
         let device = hidden.device();
-        let tracked = self.clone().map_parameters("", &mut Track)?;
+        let tracked = autodiff::track(self, Trainable::All, 0)?;
         let hidden = hidden.autodiff().require_grad();
         let found = tracked.forward(hidden.clone()); // [R, 1]
         let grads = grad_of(&values(found.clone().inner().reshape([-1]))?);
@@ -90,7 +91,7 @@ impl ValueHead {
         let grads = Tensor::<2>::from_data(TensorData::new(grads, [rows, 1]), &device).autodiff();
         let mut from = (found * grads).sum().backward();
         let hidden_grad = hidden.grad_remove(&mut from).unwrap_or_else(|| hidden.inner().zeros_like());
-        tracked.visit_parameters(&mut Collect { from, into: gradients })?;
+        autodiff::collect(&tracked, Trainable::All, 0, from, gradients)?;
         Ok(hidden_grad)
     }
 
@@ -114,29 +115,5 @@ impl Parameters for ValueNetwork {
             trunk: self.trunk.map(|trunk| trunk.map_parameters(prefix, map)).transpose()?,
             head: self.head.map_parameters(prefix, map)?,
         })
-    }
-}
-
-/// Turns parameters into leaves whose gradients are kept.
-struct Track;
-
-impl ParameterMap for Track {
-    fn map<const D: usize>(&mut self, _: &str, tensor: Tensor<D>) -> Result<Tensor<D>> {
-        Ok(tensor.autodiff().require_grad())
-    }
-}
-
-/// Adds gradients to the named ones.
-struct Collect<'a> {
-    from: burn::tensor::Gradients,
-    into: &'a mut Gradients,
-}
-
-impl ParameterMap for Collect<'_> {
-    fn map<const D: usize>(&mut self, name: &str, tensor: Tensor<D>) -> Result<Tensor<D>> {
-        if let Some(gradient) = tensor.grad_remove(&mut self.from) {
-            trunk::add(self.into, name, gradient.reshape([-1]));
-        }
-        Ok(tensor)
     }
 }

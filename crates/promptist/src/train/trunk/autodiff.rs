@@ -20,8 +20,7 @@ pub(super) struct AutodiffPass {
 impl AutodiffPass {
     /// As [`super::TrunkPass::forward`].
     pub fn forward(model: &Gpt2, input_ids: Tensor<2, Int>, trainable: Trainable) -> Result<Self> {
-        let num_layers = model.config().n_layer;
-        let tracked = model.clone().map_parameters("", &mut Track { trainable, num_layers })?;
+        let tracked = track(model, trainable, model.config().n_layer)?;
         let hidden = tracked.forward(input_ids);
         Ok(Self { tracked, hidden, trainable })
     }
@@ -36,10 +35,30 @@ impl AutodiffPass {
         // The gradient of this sum with respect to the trunk is the loss's: d(H·dH)/dH = dH.
         let surrogate = (self.hidden * hidden_grad.autodiff()).sum();
         let num_layers = self.tracked.config().n_layer;
-        let mut collect =
-            Collect { from: surrogate.backward(), into: gradients, trainable: self.trainable, num_layers };
-        self.tracked.visit_parameters(&mut collect)
+        collect(&self.tracked, self.trainable, num_layers, surrogate.backward(), gradients)
     }
+}
+
+/// `model` with its trainable parameters as leaves whose gradients are kept.
+///
+/// # Errors
+/// None today; walking over parameters can fail.
+pub fn track<P: Parameters>(model: &P, trainable: Trainable, num_layers: usize) -> Result<P> {
+    model.clone().map_parameters("", &mut Track { trainable, num_layers })
+}
+
+/// Adds the gradients that a backward pass left for what [`track`] tracked to the named ones.
+///
+/// # Errors
+/// [`Error::Shape`] if a trainable parameter got none.
+pub fn collect<P: Parameters>(
+    tracked: &P,
+    trainable: Trainable,
+    num_layers: usize,
+    from: burn::tensor::Gradients,
+    into: &mut Gradients,
+) -> Result<()> {
+    tracked.visit_parameters(&mut Collect { from, into, trainable, num_layers })
 }
 
 /// Turns trainable parameters into leaves whose gradients are kept.

@@ -5,7 +5,7 @@
 //! [`TrunkPass`] takes over from there. So there is one place that has to be fast: on the CPU it is
 //! differentiated by hand too (`cpu`), elsewhere by the tensor library (`autodiff`).
 
-mod autodiff;
+pub(crate) mod autodiff;
 mod cpu;
 
 use burn::tensor::{Int, Tensor};
