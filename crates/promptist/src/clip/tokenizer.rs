@@ -83,6 +83,16 @@ impl ClipTokenizer {
         Ok(Self::new(Bpe::OpenAi(Box::new(openai)), start_id, end_id))
     }
 
+    /// The same where another token pads and is special thereby: OpenCLIP's towers in diffusers pad with `!`.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] as [`ClipTokenizer::openai`], [`Error::File`] if the vocabulary lacks the token.
+    pub fn openai_padded_with(pad_token: &str) -> Result<Self> {
+        let mut tokenizer = Self::openai()?;
+        tokenizer.pad_with(pad_token, Path::new("OpenAI's vocabulary"))?;
+        Ok(tokenizer)
+    }
+
     /// The tokenizer of a model folder: `tokenizer.json`, else `vocab.json` with `merges.txt`, else OpenAI's.
     /// What pads a row is read beside them.
     ///
@@ -174,20 +184,40 @@ impl ClipTokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] if `text` is longer than [`MAX_TEXT_BYTES`].
     pub fn encode(&self, text: &str) -> Result<ClipIds> {
-        if text.len() > MAX_TEXT_BYTES {
-            let found = text.len();
-            return Err(Error::Tokenizer(format!("{found} bytes of text: the limit is {MAX_TEXT_BYTES}")));
-        }
-        let text_ids = match &self.bpe {
-            Bpe::Files(inner) => inner.encode_fast(text, false).map_err(error)?.get_ids().to_vec(),
-            Bpe::OpenAi(openai) => openai.encode(text)?,
-        };
+        let text_ids = self.text_ids(text)?;
         let mut ids = Vec::with_capacity(self.context_length);
         ids.push(self.start_id);
         ids.extend(text_ids.iter().take(self.context_length - 2));
         ids.push(self.end_id);
         ids.resize(self.context_length, self.pad_id);
         Ok(ClipIds { ids, num_tokens: text_ids.len() + 2 })
+    }
+
+    /// How many tokens a text has, start and end not counted, however many fit into a row.
+    ///
+    /// # Errors
+    /// As [`ClipTokenizer::encode`].
+    pub fn count(&self, text: &str) -> Result<usize> {
+        Ok(self.text_ids(text)?.len())
+    }
+
+    fn text_ids(&self, text: &str) -> Result<Vec<u32>> {
+        if text.len() > MAX_TEXT_BYTES {
+            let found = text.len();
+            return Err(Error::Tokenizer(format!("{found} bytes of text: the limit is {MAX_TEXT_BYTES}")));
+        }
+        match &self.bpe {
+            Bpe::Files(inner) => Ok(inner.encode_fast(text, false).map_err(error)?.get_ids().to_vec()),
+            Bpe::OpenAi(openai) => openai.encode(text),
+        }
+    }
+
+    /// What was read from files; nothing for OpenAI's vocabulary.
+    pub(crate) fn from_folder(&self) -> Option<&tokenizers::Tokenizer> {
+        match &self.bpe {
+            Bpe::Files(inner) => Some(inner),
+            Bpe::OpenAi(_) => None,
+        }
     }
 
     /// The id of what fills a row up.
