@@ -80,6 +80,11 @@ impl Counter {
         }
         tokens.unwrap_or(usize::MAX)
     }
+
+    #[cfg(test)]
+    pub(super) fn longest_unsettled(&self) -> usize {
+        self.texts.iter().map(|text| text.last.len()).max().unwrap_or(0)
+    }
 }
 
 /// Both, or nothing.
