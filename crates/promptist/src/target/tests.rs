@@ -213,6 +213,22 @@ fn a_text_that_is_too_long_is_refused_and_over_every_budget() {
     assert!(matches!(target.counter(&whole), Err(Error::Tokenizer(_))));
 }
 
+#[test]
+fn pieces_start_before_a_space_after_an_ordinary_character() {
+    for (text, expected) in [
+        ("", &[][..]),
+        (" a", &[]),
+        ("a b, c", &[1, 4]),
+        ("a   b ", &[1, 5]),
+        ("猫 가 ж", &[3, 7]),
+        // White space, what becomes it, marks, and signs that draw the space into their grapheme.
+        ("a\n b\u{3000} c\u{200b} d\u{85} e", &[]),
+        ("a\u{301} b\u{345} c\u{903} d\u{600} e\u{d4e} f\u{0} g", &[]),
+    ] {
+        assert_eq!(pieces::starts(text).collect::<Vec<_>>(), expected, "{text:?}");
+    }
+}
+
 /// Without this, the tests below would compare whole counts with whole counts.
 #[test]
 fn known_pipelines_count_in_pieces() {
