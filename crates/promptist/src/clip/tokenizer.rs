@@ -222,7 +222,7 @@ impl ClipTokenizer {
     }
 
     /// What was read from files; nothing for OpenAI's vocabulary.
-    pub(crate) fn from_folder(&self) -> Option<&tokenizers::Tokenizer> {
+    pub(crate) fn files(&self) -> Option<&tokenizers::Tokenizer> {
         match &self.bpe {
             Bpe::Files(inner) => Some(inner),
             Bpe::OpenAi(_) => None,

@@ -60,7 +60,7 @@ impl Encoder {
     pub(super) fn new(name: &str, limit: Option<usize>, reads: bool, loaded: Loaded) -> Self {
         let Loaded { tokens, .. } = loaded;
         let in_pieces = match &tokens {
-            Tokens::Clip(clip) => clip.from_folder().is_none_or(pieces::count_apart),
+            Tokens::Clip(clip) => clip.files().is_none_or(pieces::count_apart),
             Tokens::Files(inner) => pieces::count_apart(inner),
         };
         Self { name: name.to_owned(), limit, reads, tokens, in_pieces, remembered: RwLock::default() }
