@@ -1,6 +1,7 @@
 //! One text encoder of an image model, as far as lengths matter: how many tokens its tokenizer makes of a text.
 //!
-//! Special tokens that a user types are special here, as they are to the image model's own tokenizer.
+//! A folder's `tokenizer.json` is taken as it is, as transformers 4 does. transformers 5 builds T5's pipeline by
+//! itself and splits words at U+0085 too, which the folders of the Hub do not.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -158,7 +159,8 @@ impl Loaded {
         let kind = match inner.get_model() {
             ModelWrapper::BPE(bpe) if bpe.end_of_word_suffix.as_deref() == Some("</w>") => Kind::Clip,
             ModelWrapper::Unigram(_) => Kind::T5,
-            _ => Kind::Qwen,
+            ModelWrapper::BPE(_) => Kind::Qwen,
+            _ => Kind::Unknown,
         };
         if kind == Kind::Clip && inner.token_to_id(START_OF_TEXT).is_some() {
             let clip = ClipTokenizer::open(files)?;

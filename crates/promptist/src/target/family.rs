@@ -56,9 +56,9 @@ impl Family {
 
     /// The style that the family answers best.
     ///
-    /// The CLIP families learned from short web captions, XL with more words in them; half of Stable
-    /// Diffusion 3's captions and all that is published of Qwen-Image's are sentences written by a model, and
-    /// a T5 or a language model reads sentences. Nothing is known of others: the middle way.
+    /// The CLIP families learned from short web captions, XL with more words in them. Half of Stable Diffusion
+    /// 3's captions are sentences that a model wrote (Esser et al. 2024), Qwen-Image's template asks for a
+    /// description, and a T5 or a language model reads sentences. Nothing is known of others: the middle way.
     pub fn style(self) -> Style {
         match self {
             Self::Sd15 => Style::Tags,
@@ -75,12 +75,13 @@ impl Family {
     /// The family of a diffusers pipeline: `_class_name` of `model_index.json`. Variants of a pipeline
     /// (image to image, inpainting, ControlNet) read their prompts alike and start with the same words.
     pub(super) fn of_pipeline(class_name: &str) -> Self {
-        const PREFIXES: [(&str, Family); 6] = [
+        const PREFIXES: [(&str, Family); 7] = [
             ("StableDiffusionXL", Family::Sdxl),
             ("StableDiffusion3", Family::Sd3),
             ("StableDiffusion", Family::Sd15),
             ("Flux2", Family::Other),
             ("Flux", Family::Flux),
+            ("QwenImage21", Family::Other),
             ("QwenImage", Family::QwenImage),
         ];
         let found = PREFIXES.into_iter().find(|(prefix, _)| class_name.starts_with(prefix));
@@ -111,7 +112,8 @@ impl Family {
                 &[POOLED, T5]
             }
             // `max_sequence_length` 512 by default, at most 1024: pipeline_qwenimage.py. The template before
-            // the prompt is dropped; the five tokens after it (`<|im_end|>\n<|im_start|>assistant\n`) stay.
+            // the prompt is dropped; the five tokens after it (`<|im_end|>\n<|im_start|>assistant\n`) stay. A picture
+            // to edit takes its tokens from the same 512; that is not known here.
             Self::QwenImage => {
                 const QWEN: Slot =
                     Slot { folder: "tokenizer", name: "Qwen2.5", kind: Kind::Qwen, limit: 507, reads: true };
@@ -150,6 +152,8 @@ pub(super) enum Kind {
     T5,
     /// Byte-level BPE without CLIP's end of word.
     Qwen,
+    /// Any other, for which no family has a place.
+    Unknown,
 }
 
 impl Kind {
@@ -168,6 +172,7 @@ impl Kind {
             Self::Clip | Self::OpenClip => "CLIP's tokenizer",
             Self::T5 => "T5's tokenizer (Unigram)",
             Self::Qwen => "Qwen's tokenizer (byte-level BPE)",
+            Self::Unknown => "another kind of tokenizer",
         }
     }
 }

@@ -13,6 +13,9 @@
 //! | `flux` | T5 (its CLIP gives one vector for the whole) | 511, schnell 255 | T5's tokenizer |
 //! | `qwen-image` | Qwen2.5 | 507 | Qwen's tokenizer |
 //!
+//! Special tokens that a user types count as the image model's own tokenizer counts them. `!` is one to
+//! OpenCLIP-bigG as diffusers runs it, so `wow!!!` has four tokens there and two in CLIP-L.
+//!
 //! A budget beyond an encoder's row is the user's to ask for: programs that read a prompt in windows of 75
 //! exist, and what they do at a window's edge is not modelled here. Numbers and their sources: `family.rs`.
 
@@ -130,11 +133,10 @@ impl Target {
 }
 
 /// A family's encoders: the tokenizer that was given in its places, CLIP's built in elsewhere.
-fn built_in_and(family: Family, folder: Option<(&Path, Loaded)>) -> Result<Vec<Encoder>> {
-    let mut given = folder;
+fn built_in_and(family: Family, mut given: Option<Loaded>) -> Result<Vec<Encoder>> {
     let mut encoders = Vec::new();
     for slot in family.slots() {
-        let loaded = if let Some((_, loaded)) = given.take_if(|(_, loaded)| slot.kind.takes(loaded.kind)) {
+        let loaded = if let Some(loaded) = given.take_if(|loaded| slot.kind.takes(loaded.kind)) {
             loaded
         } else if slot.kind.is_built_in() {
             Loaded::built_in(slot.kind)?
@@ -161,7 +163,7 @@ fn single(family: Option<Family>, folder: &Path) -> Result<(Family, Vec<Encoder>
         return Ok((Family::Other, vec![encoder]));
     };
     family::places_for(family, loaded.kind)?;
-    Ok((family, built_in_and(family, Some((folder, loaded)))?))
+    Ok((family, built_in_and(family, Some(loaded))?))
 }
 
 /// A diffusers pipeline. A tokenizer that its index calls null is not there: Stable Diffusion 3 runs without T5.
