@@ -112,8 +112,8 @@ impl Family {
                 &[POOLED, T5]
             }
             // `max_sequence_length` 512 by default, at most 1024: pipeline_qwenimage.py. The template before
-            // the prompt is dropped; the five tokens after it (`<|im_end|>\n<|im_start|>assistant\n`) stay. A picture
-            // to edit takes its tokens from the same 512; that is not known here.
+            // the prompt is dropped; the five tokens after it (`<|im_end|>\n<|im_start|>assistant\n`) stay.
+            // A picture to edit takes its tokens from the same 512: how many is not known here.
             Self::QwenImage => {
                 const QWEN: Slot =
                     Slot { folder: "tokenizer", name: "Qwen2.5", kind: Kind::Qwen, limit: 507, reads: true };
