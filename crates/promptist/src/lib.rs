@@ -28,6 +28,7 @@ pub mod progress;
 pub mod prompter;
 pub mod reward;
 mod simd;
+pub mod syntax;
 pub mod template;
 pub mod tokenizer;
 pub mod train;
