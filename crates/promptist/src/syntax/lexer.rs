@@ -5,39 +5,10 @@
 
 use std::ops::Range;
 
-use super::{SpanKind, flags, numbers, quotes};
+use super::{SpanKind, flags, names, numbers, quotes, suffixes};
 
-/// Longest name between underscores, or in angle brackets without a colon, in bytes.
-const MAX_NAME: usize = 200;
-
-/// Shortest word that `+` or `--` may weigh.
-const MIN_WEIGHED: usize = 3;
-
-/// Tags that SwarmUI writes without a colon.
-const BARE_TAGS: [&str; 8] =
-    ["base", "break", "image", "mporiginal", "refiner", "trigger", "video", "videoswap"];
-
-/// Tags that are an embedding.
-const EMBEDDING_TAGS: [&str; 3] = ["embed", "embedding", "ti"];
-
-/// Tags of SwarmUI in whose place words come.
-const WORD_TAGS: [&str; 15] = [
-    "alt",
-    "alternate",
-    "fromto",
-    "macro",
-    "mpprompt",
-    "p",
-    "preset",
-    "random",
-    "repeat",
-    "setmacro",
-    "setvar",
-    "trigger",
-    "var",
-    "wc",
-    "wildcard",
-];
+/// How far a name, or what is between brackets that are no syntax of their own, is looked for, in bytes.
+pub(super) const MAX_AHEAD: usize = 200;
 
 /// Keywords that cut a prompt in parts, beside `AND`.
 const BREAKS: [&str; 5] = ["BREAK", "ADDBASE", "ADDCOL", "ADDCOMM", "ADDROW"];
@@ -121,7 +92,7 @@ impl<'a> Lexer<'a> {
             text,
             bytes: text.as_bytes(),
             customs,
-            tags: tags(text),
+            tags: names::tags(text),
             finder: Finder::new(text),
             tokens: Vec::new(),
             pos: 0,
@@ -181,10 +152,10 @@ impl<'a> Lexer<'a> {
         match self.bytes[pos] {
             b'<' => {
                 let tag = self.tag(pos)?;
-                Some((tag_kind(&self.text[tag.clone()]), tag.end))
+                Some((names::tag_kind(&self.text[tag.clone()]), tag.end))
             }
             b'_' if self.begins_word(pos) || self.ends_wildcard(pos) => {
-                Some((SpanKind::Wildcard, wildcard_end(self.text, pos)?))
+                Some((SpanKind::Wildcard, names::wildcard_end(self.text, pos)?))
             }
             b'"' | b'\'' | 0xC2 | 0xE2 | 0xE3 => {
                 if let Some(end) = quotes::end(self.text, pos, &mut self.finder) {
@@ -224,10 +195,11 @@ impl<'a> Lexer<'a> {
         if is_whole && BREAKS.contains(&word) && !self.is_shouted(start, end) {
             return self.token(TokenKind::Leaf(SpanKind::Break), start, end);
         }
-        if is_whole && word.eq_ignore_ascii_case("embedding") {
-            if let Some(end) = embedding_end(self.text, end).filter(|end| self.fits(*end)) {
-                return self.token(TokenKind::Leaf(SpanKind::Embedding), start, end);
-            }
+        if is_whole
+            && word.eq_ignore_ascii_case("embedding")
+            && let Some(end) = names::embedding_end(self.text, end).filter(|end| self.fits(*end))
+        {
+            return self.token(TokenKind::Leaf(SpanKind::Embedding), start, end);
         }
         if is_whole && word.eq_ignore_ascii_case("f") && self.bytes[end..].starts_with(b"/") {
             let digit = end + 1;
@@ -237,13 +209,11 @@ impl<'a> Lexer<'a> {
             }
         }
         self.pos = end;
-        if is_whole && word.len() >= MIN_WEIGHED && word.bytes().all(|byte| byte.is_ascii_lowercase()) {
-            let signs = signs_end(self.text, end);
-            let is_sure = self.bytes.get(end) == Some(&b'+') || signs > end + 1;
-            if is_sure && ends_word(self.text, signs) && self.fits(signs) {
-                self.token(TokenKind::Leaf(SpanKind::Text), start, end);
-                self.token(TokenKind::Suffix, end, signs);
-            }
+        if is_whole
+            && let Some(signs) = suffixes::after_word(self.text, word, end).filter(|end| self.fits(*end))
+        {
+            self.token(TokenKind::Leaf(SpanKind::Text), start, end);
+            self.token(TokenKind::Suffix, end, signs);
         }
     }
 
@@ -274,7 +244,7 @@ impl<'a> Lexer<'a> {
             _ => self.depth = self.depth.saturating_sub(1),
         }
         if kind == TokenKind::Close(Bracket::Round)
-            && let Some(end) = bracket_suffix_end(self.text, pos + 1).filter(|end| self.fits(*end))
+            && let Some(end) = suffixes::after_bracket(self.text, pos + 1).filter(|end| self.fits(*end))
         {
             self.token(TokenKind::Suffix, pos + 1, end);
         }
@@ -284,7 +254,7 @@ impl<'a> Lexer<'a> {
     fn colon(&mut self) {
         let pos = self.pos;
         if self.depth == 0
-            && let Some(end) = parts_weight_end(self.text, pos).filter(|end| self.fits(*end))
+            && let Some(end) = suffixes::after_part(self.text, pos).filter(|end| self.fits(*end))
         {
             let before = &self.text[self.pending..pos];
             let word =
@@ -305,8 +275,8 @@ impl<'a> Lexer<'a> {
         };
         let before = self.text[..start].trim_end_matches(' ');
         let after = self.text[end..].trim_start_matches(' ');
-        let last = before.bytes().rev().take(MAX_NAME).take_while(u8::is_ascii_alphanumeric).count();
-        let first = after.bytes().take(MAX_NAME).take_while(u8::is_ascii_alphanumeric).count();
+        let last = before.bytes().rev().take(MAX_AHEAD).take_while(u8::is_ascii_alphanumeric).count();
+        let first = after.bytes().take(MAX_AHEAD).take_while(u8::is_ascii_alphanumeric).count();
         is_in_capitals(&before[before.len() - last..]) && is_in_capitals(&after[..first])
     }
 
@@ -398,177 +368,6 @@ pub(super) fn next_char(text: &str, at: usize) -> Option<char> {
 
 pub(super) fn prev_char(text: &str, at: usize) -> Option<char> {
     text[..at].chars().next_back()
-}
-
-/// Whether words come in place of the tag.
-pub(super) fn stands_for_words(tag: &str) -> bool {
-    WORD_TAGS.contains(&tag_name(tag).to_ascii_lowercase().as_str())
-}
-
-fn tag_name(tag: &str) -> &str {
-    let name = tag.trim_start_matches('<');
-    &name[..name.bytes().take_while(|byte| is_tag_name(*byte)).count()]
-}
-
-fn is_tag_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
-}
-
-fn tag_kind(tag: &str) -> SpanKind {
-    let name = tag_name(tag).to_ascii_lowercase();
-    let is_bare = tag.len() == name.len() + 2;
-    if EMBEDDING_TAGS.contains(&name.as_str()) || (is_bare && !BARE_TAGS.contains(&name.as_str())) {
-        SpanKind::Embedding
-    } else {
-        SpanKind::Tag
-    }
-}
-
-/// The outermost `<name:...>`, `<name[...]...>` and `<name>`.
-fn tags(text: &str) -> Vec<Range<usize>> {
-    let bytes = text.as_bytes();
-    let mut open = Vec::new();
-    let mut found: Vec<Range<usize>> = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'\\' => at += 1,
-            b'<' if bytes.get(at + 1).is_some_and(u8::is_ascii_alphabetic) => {
-                let name =
-                    bytes[at + 1..].iter().take(MAX_NAME).take_while(|byte| is_tag_name(**byte)).count();
-                match bytes.get(at + 1 + name) {
-                    Some(b':' | b'[') => open.push(at),
-                    Some(b'>') if name > 1 => {
-                        found.push(at..at + name + 2);
-                        at += 1; // this end is not that of a tag around it
-                    }
-                    _ => {}
-                }
-                at += name;
-            }
-            // An arrow is no end.
-            b'>' if !matches!(bytes[at.saturating_sub(1)], b'-' | b'=') => {
-                if let Some(start) = open.pop() {
-                    found.push(start..at + 1);
-                }
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    super::protect::unite(found)
-}
-
-/// The end of `embedding:name` or `embedding:name:1.1`, from the colon. The number of `(embedding:name:1.1)` is the
-/// bracket's.
-fn embedding_end(text: &str, colon: usize) -> Option<usize> {
-    let bytes = text.as_bytes();
-    if bytes.get(colon) != Some(&b':') {
-        return None;
-    }
-    let is_name = |byte: &u8| !byte.is_ascii_whitespace() && !b",:;()[]{}<>|\"".contains(byte);
-    let name = bytes[colon + 1..].iter().take_while(|byte| is_name(byte)).count();
-    let end = colon + 1 + text[colon + 1..colon + 1 + name].trim_end_matches(['.', '!', '?']).len();
-    if end == colon + 1 {
-        return None;
-    }
-    let weight =
-        bytes[end..].iter().skip(1).take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
-    let is_weight = bytes.get(end) == Some(&b':')
-        && numbers::is_plain(&text[end + 1..end + 1 + weight])
-        && bytes.get(end + 1 + weight) != Some(&b')');
-    Some(if is_weight { end + 1 + text[end + 1..end + 1 + weight].trim_end_matches('.').len() } else { end })
-}
-
-/// The end of `__name__` with two or more underscores on each side; `__name(key=value)__` too.
-fn wildcard_end(text: &str, start: usize) -> Option<usize> {
-    let bytes = text.as_bytes();
-    let underscores =
-        |from: usize| bytes[from..].iter().take(MAX_NAME).take_while(|byte| **byte == b'_').count();
-    let mark = underscores(start);
-    let name = start + mark;
-    if mark < 2 || bytes.get(name)? == &b' ' {
-        return None;
-    }
-    // `__a__s` ends before the s, `__a__b__` at its end.
-    let mut end = None;
-    let mut depth = 0_usize;
-    let mut at = name;
-    while at < bytes.len().min(start + MAX_NAME) {
-        match bytes[at] {
-            b'_' if depth == 0 => {
-                let run = underscores(at);
-                let is_mark = run > 1 && bytes[at - 1] != b' ';
-                if is_mark && run >= 2 * mark {
-                    return Some(at + mark); // the next one begins here
-                }
-                if is_mark && !bytes.get(at + run).is_some_and(u8::is_ascii_alphanumeric) {
-                    return Some(at + run);
-                }
-                end = end.or(is_mark.then_some(at + run));
-                at += run;
-                continue;
-            }
-            b'(' => depth += 1,
-            b')' if depth > 0 => depth -= 1,
-            b'\n' => return end,
-            _ if depth > 0 => {}
-            byte if byte.is_ascii_alphanumeric() || !byte.is_ascii() => {}
-            b' ' if end.is_none() => {}
-            b'-' | b'/' | b'*' | b'?' | b'.' | b'~' | b'@' | b'&' | b'+' | b'\\' => {}
-            _ => return end,
-        }
-        at += 1;
-    }
-    end
-}
-
-/// The end of a run of one sign at `from`.
-fn signs_end(text: &str, from: usize) -> usize {
-    let bytes = &text.as_bytes()[from..];
-    let signs = match bytes.first() {
-        Some(sign @ (b'+' | b'-')) => bytes.iter().take_while(|byte| *byte == sign).count(),
-        _ => 0,
-    };
-    from + signs
-}
-
-fn ends_word(text: &str, at: usize) -> bool {
-    next_char(text, at).is_none_or(|c| c.is_whitespace() || ",.;:!?)]}|\"'".contains(c))
-}
-
-/// The end of what weighs a bracket in the manner of InvokeAI: `++`, `-`, `1.2`, `.and()`, `.blend(1, 0.8)`.
-fn bracket_suffix_end(text: &str, from: usize) -> Option<usize> {
-    let bytes = &text.as_bytes()[from..];
-    match bytes.first()? {
-        b'+' | b'-' => Some(signs_end(text, from)).filter(|end| ends_word(text, *end)),
-        b'0'..=b'9' => {
-            let number = bytes.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
-            let number = text[from..from + number].trim_end_matches('.');
-            let end = from + number.len();
-            let is_weight = number.len() == 1 || number.contains('.');
-            (is_weight && ends_word(text, end)).then_some(end)
-        }
-        b'.' => {
-            let name =
-                [".and(", ".blend(", ".swap("].into_iter().find(|name| text[from..].starts_with(name))?;
-            let inside = bytes.iter().skip(name.len()).take(MAX_NAME);
-            let closing = inside.take_while(|byte| !b"()\n".contains(byte)).count() + name.len();
-            (bytes.get(closing) == Some(&b')')).then_some(from + closing + 1)
-        }
-        _ => None,
-    }
-}
-
-/// The end of `::`, `::2` or `::-0.5` after a word, a bracket or a quotation.
-fn parts_weight_end(text: &str, start: usize) -> Option<usize> {
-    let rest = text[start..].strip_prefix("::")?;
-    let after = prev_char(text, start).is_some_and(|c| c.is_alphanumeric() || ")]}>\"”'’!?.%_".contains(c));
-    let signed = rest.strip_prefix('-').unwrap_or(rest);
-    let number = signed.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
-    let number = signed[..number].trim_end_matches('.').len();
-    let end = if number > 0 { text.len() - signed.len() + number } else { start + 2 };
-    (after && ends_word(text, end) && !text[end..].starts_with([':', ']'])).then_some(end)
 }
 
 /// Whether a face may begin after this character.

@@ -31,17 +31,19 @@
 //! Brackets nest to any depth without recursion, and time is linear in the length of the prompt (the names of
 //! wildcards, embeddings without brackets and single quotations are looked for within a fixed distance).
 //!
-//! Inside: [`lexer`] finds the leaves, with [`flags`], [`numbers`] and [`quotes`]; [`brackets`] pairs the
-//! brackets and says what each pair is; [`plain`] and [`lost`] read the result.
+//! Inside: [`lexer`] finds the leaves, with [`names`], [`flags`], [`numbers`], [`quotes`] and [`suffixes`];
+//! [`brackets`] pairs the brackets and says what each pair is; [`plain`] and [`lost`] read the result.
 
 mod brackets;
 mod flags;
 mod lexer;
 mod lost;
+mod names;
 mod numbers;
 mod plain;
 mod protect;
 mod quotes;
+mod suffixes;
 
 #[cfg(test)]
 mod tests;
@@ -157,7 +159,7 @@ impl<'a> Syntax<'a> {
             let text = &self.source[span.range.clone()];
             match span.kind {
                 SpanKind::Flag => closing = span.range.start,
-                SpanKind::Tag if !lexer::stands_for_words(text) => closing = span.range.start,
+                SpanKind::Tag if !names::stands_for_words(text) => closing = span.range.start,
                 SpanKind::Text if text.chars().all(|c| c.is_whitespace() || c == ',') => {}
                 _ => break,
             }
