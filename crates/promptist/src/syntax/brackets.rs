@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::lexer::{Bracket, Token, TokenKind};
-use super::{Span, SpanKind, Syntax, numbers, protect};
+use super::{Span, SpanKind, Syntax, numbers, protect, suffixes};
 
 /// Longest weight or step, in bytes, white space included. What is longer is text, and is not looked at twice.
 const MAX_NUMBER: usize = 48;
@@ -87,6 +87,7 @@ impl<'a> Pairing<'a> {
             self.unpaired(frame.token, frame.bracket);
         }
         self.weigh_ands();
+        self.weigh_parts();
         self.finish()
     }
 
@@ -132,8 +133,9 @@ impl<'a> Pairing<'a> {
                 return None;
             }
             self.separators.truncate(frame.separators);
-            self.depths[frame.token] += 1;
-            self.depths[idx + 1] -= 1;
+            // An escaped bracket is a character: what stands in it stands outside brackets.
+            self.depths[frame.token] += i32::from(!bracket.is_escaped());
+            self.depths[idx + 1] -= i32::from(!bracket.is_escaped());
             self.pieces.push(start..end);
             return Some(start);
         }
@@ -309,7 +311,7 @@ impl<'a> Pairing<'a> {
         self.hides[to] -= 1;
     }
 
-    /// `++`, `1.2` or `::2` after token `idx - 1`.
+    /// `++` or `1.2` after token `idx - 1`.
     fn suffix(&mut self, idx: usize, closed: Option<usize>) {
         let start = match idx.checked_sub(1).map(|before| &self.tokens[before]) {
             _ if closed.is_some() => closed,
@@ -359,6 +361,41 @@ impl<'a> Pairing<'a> {
             self.pieces.push(self.tokens[from].range.start..self.tokens[to].range.end);
             self.mark(from, to, SpanKind::And);
         }
+    }
+
+    /// Midjourney's `tree::2`, outside brackets. What it weighs is the piece before it, or the word.
+    fn weigh_parts(&mut self) {
+        let mut depth = 0;
+        let mut ends: Vec<(usize, usize)> = Vec::new();
+        for idx in 0..self.tokens.len() {
+            depth += self.depths[idx];
+            let colon = &self.tokens[idx];
+            if depth > 0 || colon.kind != TokenKind::Colon || idx == 0 {
+                continue;
+            }
+            let start = colon.range.start;
+            let Some(end) = suffixes::after_part(self.text, start) else { continue };
+            let is_end = |to: &usize| self.tokens[*to].range.end == end;
+            if let Some(to) = (idx + 1..self.tokens.len().min(idx + 4)).find(is_end) {
+                self.mark(idx, to, SpanKind::Weight);
+                ends.push((start, end));
+            }
+        }
+        self.pieces = protect::unite(std::mem::take(&mut self.pieces));
+        let mut words = Vec::new();
+        for (start, end) in ends {
+            let piece = self.pieces.binary_search_by_key(&start, |piece| piece.end);
+            match piece {
+                Ok(piece) => self.pieces[piece].end = end,
+                Err(next) => {
+                    let from = next.checked_sub(1).map_or(0, |before| self.pieces[before].end);
+                    let before = &self.text[from..start];
+                    let is_word = |c: char| !c.is_whitespace() && c != ',';
+                    words.push(from + before.trim_end_matches(is_word).len()..end);
+                }
+            }
+        }
+        self.pieces.extend(words);
     }
 
     /// Makes one mark of the tokens `from..=to`.

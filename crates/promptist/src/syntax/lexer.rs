@@ -60,7 +60,7 @@ pub(super) enum TokenKind {
     Bar,
     /// `$$`.
     Dollars,
-    /// Weighs what stands before it: `++`, `1.2` after a bracket, `::2`.
+    /// Weighs what stands before it: `++`, `1.2` after a bracket.
     Suffix,
 }
 
@@ -82,8 +82,6 @@ pub(super) struct Lexer<'a> {
     pos: usize,
     /// Where the text begins that is no token yet.
     pending: usize,
-    /// Brackets open at `pos`, whether they will be closed or not.
-    depth: usize,
 }
 
 impl<'a> Lexer<'a> {
@@ -97,7 +95,6 @@ impl<'a> Lexer<'a> {
             tokens: Vec::new(),
             pos: 0,
             pending: 0,
-            depth: 0,
         }
     }
 
@@ -134,13 +131,12 @@ impl<'a> Lexer<'a> {
             }
             b'\\' => self.escape(),
             b'(' | b'[' | b'{' | b')' | b']' | b'}' => self.bracket(),
-            b':' => self.colon(),
+            b':' => self.token(TokenKind::Colon, pos, pos + 1),
             b'|' => self.token(TokenKind::Bar, pos, pos + 1),
             b'$' if self.text[pos..].starts_with("$$") && self.fits(pos + 2) => {
                 self.token(TokenKind::Dollars, pos, pos + 2);
             }
             b'$' if self.text[pos..].starts_with("${") && self.fits(pos + 2) => {
-                self.depth += 1;
                 self.token(TokenKind::Open(Bracket::Curly), pos, pos + 2);
             }
             _ => self.pos += next_char(self.text, pos).map_or(1, char::len_utf8),
@@ -239,30 +235,11 @@ impl<'a> Lexer<'a> {
         }
         let Some(kind) = Bracket::of(self.bytes[pos], false) else { return };
         self.token(kind, pos, pos + 1);
-        match kind {
-            TokenKind::Open(_) => self.depth += 1,
-            _ => self.depth = self.depth.saturating_sub(1),
-        }
         if kind == TokenKind::Close(Bracket::Round)
             && let Some(end) = suffixes::after_bracket(self.text, pos + 1).filter(|end| self.fits(*end))
         {
             self.token(TokenKind::Suffix, pos + 1, end);
         }
-    }
-
-    /// A colon, or two outside brackets: Midjourney's weight of what stands before them.
-    fn colon(&mut self) {
-        let pos = self.pos;
-        if self.depth == 0
-            && let Some(end) = suffixes::after_part(self.text, pos).filter(|end| self.fits(*end))
-        {
-            let before = &self.text[self.pending..pos];
-            let word =
-                before.bytes().rev().take_while(|byte| !byte.is_ascii_whitespace() && *byte != b',').count();
-            self.token(TokenKind::Leaf(SpanKind::Text), pos - word, pos);
-            return self.token(TokenKind::Suffix, pos, end);
-        }
-        self.token(TokenKind::Colon, pos, pos + 1);
     }
 
     /// Whether the words on both sides are in capitals too: then a keyword is shouted.
@@ -377,7 +354,7 @@ fn begins_face(before: Option<char>) -> bool {
 
 /// Whether a face may end before this character.
 fn ends_face(after: Option<char>) -> bool {
-    after.is_none_or(|c| c.is_whitespace() || ",.!?)]}|:".contains(c))
+    after.is_none_or(|c| c.is_whitespace() || ",;.!?)]}|:".contains(c))
 }
 
 /// Whether the bracket at `at` is the mouth of a face and opens nothing: `:(`, `;-[`, `(:`.

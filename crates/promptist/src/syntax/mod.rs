@@ -46,6 +46,8 @@ mod quotes;
 mod suffixes;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;

@@ -77,7 +77,9 @@ impl Plain {
                 c if c.is_whitespace() => self.has_space = true,
                 c => {
                     // A full stop goes to the word before the gap.
-                    self.has_space &= !(self.has_gap && ".;:!?".contains(c));
+                    if self.has_gap && ".;:!?".contains(c) {
+                        (self.has_comma, self.has_space) = (false, false);
+                    }
                     self.settle();
                     self.out.push(c);
                 }

@@ -35,7 +35,7 @@ fn opens_double(text: &str, start: usize, inside: usize) -> bool {
     let (prev, next) = (prev_char(text, start), next_char(text, inside));
     match prev {
         Some(prev) if prev.is_ascii_digit() => false,
-        Some(prev) if prev.is_alphanumeric() => next.is_some_and(char::is_alphanumeric),
+        Some(prev) if prev.is_alphanumeric() || prev == '"' => next.is_some_and(char::is_alphanumeric),
         _ => true,
     }
 }
