@@ -1,4 +1,4 @@
-//! Numbers with their units: `3`, `1girl`, `1970s`, `35mm`, `16:9`, `1,000`, `24-70mm`, `50%`.
+//! Numbers with their units: `3`, `1girl`, `1970s`, `35mm`, `16:9`, `1,000`, `24-70mm`, `50%`, `18+`.
 
 /// The end of the run of ASCII digits at `from`.
 pub(super) fn digits(bytes: &[u8], from: usize) -> usize {
@@ -26,6 +26,13 @@ pub(super) fn end(text: &str, start: usize) -> usize {
             break;
         }
         (group, end) = (next, digits(bytes, next));
+    }
+    // "6+girls" and "18+", not "3+4".
+    let after_plus = bytes.get(end + 1).copied();
+    if bytes.get(end) == Some(&b'+')
+        && after_plus.is_none_or(|c| c.is_ascii_alphabetic() || b" ,.)]}|".contains(&c))
+    {
+        end += 1;
     }
     end += bytes[end..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
     let rest = &text[end..];

@@ -105,7 +105,7 @@ fn weights_of_invoke_and_midjourney() {
     check("hot:: dog::2 cat::-0.5", &["hot::", "dog::2", "cat::-0.5"], "hot dog cat");
     check("(red cat:1.2)::2, b", &["(red cat:1.2)::2"], "red cat, b");
     check("[a (b], c::2", &["[a (b]", "c::2"], "a (b, c");
-    check_words("C++ code, 18+, Disney+, pre- and post-war, std::vector, a::b", &["18"]);
+    check_words("C++ code, 18+, Disney+, pre- and post-war, std::vector, a::b", &["18+"]);
     check("(c)2024, (red)-haired, (a).", &["(c)", "2024", "(red)", "(a)"], "c2024, red-haired, a.");
 }
 
@@ -200,8 +200,7 @@ fn quotations() {
 
 #[test]
 fn numbers_with_their_units() {
-    let numbers =
-        "3 1girl 1970s 35mm 16:9 10:30 1,000 24-70mm 50% 8k f/1.8 1920x1080 3/4 2.35:1 90's .5 1920×1080";
+    let numbers = "3 1girl 1970s 35mm 16:9 10:30 1,000 24-70mm 50% 8k f/1.8 1920x1080 3/4 2.35:1 90's .5 1920×1080 6+girls";
     check_words(numbers, &numbers.split(' ').collect::<Vec<_>>());
     check_words("R2D2, sd1.5, v2, score_9, 1,2,3, 4. :3 <3", &["1", "2", "3", "4"]);
     check_words("女3人", &["3"]);
