@@ -6,10 +6,12 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use promptist::syntax::{Protect, SpanKind, Syntax, parse};
 
+/// Regexes that are what they match, so that what they must find is known.
+const LITERALS: [&str; 4] = ["red", "é:", "1", " <"];
+
 /// What the regexes of users may do to the rest of the syntax.
 static PROTECTS: LazyLock<[Protect; 4]> = LazyLock::new(|| {
-    let patterns: [&[&str]; 4] =
-        [&[], &["red", "[a-z]1"], &[r"\W", "_{2}"], &[".[^a]", "(?i)and.*?:", r"\b"]];
+    let patterns: [&[&str]; 4] = [&[], &LITERALS, &[r"\W", "_{2}"], &[".[^a]", "(?i)and.*?:", r"\b"]];
     patterns.map(|patterns| {
         let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
         Protect::new(&patterns).expect("regexes")
@@ -91,7 +93,11 @@ fuzz_target!(|input: (u8, &[u8])| {
     } else {
         bytes.iter().map(|byte| LETTERS[usize::from(*byte) % LETTERS.len()]).collect()
     };
-    check(&text, &PROTECTS[usize::from(mode >> 1) % PROTECTS.len()]);
+    let protect = usize::from(mode >> 1) % PROTECTS.len();
+    check(&text, &PROTECTS[protect]);
+    if protect == 1 {
+        check_literals(&parse(&text, &PROTECTS[protect]));
+    }
 });
 
 fn check(text: &str, protect: &Protect) {
@@ -128,5 +134,14 @@ fn check_spans(syntax: &Syntax<'_>) {
         let idx = protected.partition_point(|range| range.end < span.range.end);
         let holder = protected.get(idx).filter(|range| range.start <= span.range.start);
         assert!(holder.is_some(), "{:?} {:?} is not protected", span.kind, &text[span.range.clone()]);
+    }
+}
+
+fn check_literals(syntax: &Syntax<'_>) {
+    let protected = syntax.protected_ranges();
+    for (at, found) in LITERALS.iter().flat_map(|literal| syntax.source().match_indices(literal)) {
+        let idx = protected.partition_point(|range| range.end < at + found.len());
+        let holder = protected.get(idx).filter(|range| range.start <= at);
+        assert!(holder.is_some(), "{found:?} at {at} is not protected");
     }
 }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::lexer::{Bracket, Token, TokenKind};
+use super::lexer::{Bracket, MAX_AHEAD, Token, TokenKind};
 use super::{Span, SpanKind, Syntax, numbers, protect, suffixes};
 
 /// Longest weight or step, in bytes, white space included. What is longer is text, and is not looked at twice.
@@ -129,6 +129,11 @@ impl<'a> Pairing<'a> {
             }
             let start = self.tokens[frame.token].range.start;
             let end = self.tokens[idx].range.end;
+            if bracket.is_escaped() && end - start > MAX_AHEAD {
+                self.unpaired(frame.token, bracket);
+                self.unpaired(idx, bracket);
+                return None;
+            }
             if !self.classify(&frame, idx) {
                 return None;
             }
@@ -290,8 +295,12 @@ impl<'a> Pairing<'a> {
     fn number_before(&self, frame: &Frame, idx: usize) -> Option<&Separator> {
         let last = self.inside(frame).last().filter(|separator| separator.kind == TokenKind::Colon)?;
         let range = self.tokens[last.token].range.end..self.tokens[idx].range.start;
-        let is_step = |text: &str| text.split(',').all(numbers::is_plain);
-        (range.len() <= MAX_NUMBER && is_step(&self.text[range])).then_some(last)
+        // Extensions take several steps: `[a:b:0.2,0.8]`.
+        let is_number = |text: &str| match frame.bracket {
+            Bracket::Square => text.split(',').all(numbers::is_plain),
+            _ => numbers::is_plain(text),
+        };
+        (range.len() <= MAX_NUMBER && is_number(&self.text[range])).then_some(last)
     }
 
     fn inside(&self, frame: &Frame) -> &[Separator] {
@@ -313,12 +322,8 @@ impl<'a> Pairing<'a> {
 
     /// `++` or `1.2` after token `idx - 1`.
     fn suffix(&mut self, idx: usize, closed: Option<usize>) {
-        let start = match idx.checked_sub(1).map(|before| &self.tokens[before]) {
-            _ if closed.is_some() => closed,
-            Some(Token { kind: TokenKind::Leaf(_), range }) => Some(range.start),
-            _ => None,
-        };
-        match start {
+        let word = idx.checked_sub(1).filter(|before| self.slice(*before).ends_with(char::is_alphanumeric));
+        match closed.or(word.map(|word| self.tokens[word].range.start)) {
             Some(start) => {
                 self.mark(idx, idx, SpanKind::Weight);
                 self.pieces.push(start..self.tokens[idx].range.end);
@@ -382,16 +387,16 @@ impl<'a> Pairing<'a> {
             }
         }
         self.pieces = protect::unite(std::mem::take(&mut self.pieces));
-        let mut words = Vec::new();
+        let mut words: Vec<Range<usize>> = Vec::new();
         for (start, end) in ends {
-            let piece = self.pieces.binary_search_by_key(&start, |piece| piece.end);
-            match piece {
+            match self.pieces.binary_search_by_key(&start, |piece| piece.end) {
                 Ok(piece) => self.pieces[piece].end = end,
                 Err(next) => {
-                    let from = next.checked_sub(1).map_or(0, |before| self.pieces[before].end);
-                    let before = &self.text[from..start];
+                    let piece = next.checked_sub(1).map_or(0, |before| self.pieces[before].end);
+                    let from = piece.max(words.last().map_or(0, |word| word.end));
                     let is_word = |c: char| !c.is_whitespace() && c != ',';
-                    words.push(from + before.trim_end_matches(is_word).len()..end);
+                    let before = self.text[from..start].trim_end_matches(is_word);
+                    words.push(from + before.len()..end);
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::{SpanKind, flags, names, numbers, quotes, suffixes};
 
-/// How far a name, or what is between brackets that are no syntax of their own, is looked for, in bytes.
+/// How far a name, or what stands between escaped brackets, may reach, in bytes.
 pub(super) const MAX_AHEAD: usize = 200;
 
 /// Keywords that cut a prompt in parts, beside `AND`.
@@ -236,7 +236,9 @@ impl<'a> Lexer<'a> {
         let Some(kind) = Bracket::of(self.bytes[pos], false) else { return };
         self.token(kind, pos, pos + 1);
         if kind == TokenKind::Close(Bracket::Round)
-            && let Some(end) = suffixes::after_bracket(self.text, pos + 1).filter(|end| self.fits(*end))
+            && let Some(end) = suffixes::after_bracket(self.text, pos + 1)
+            // What closes nothing has no weight, and a custom span in it must not become text with it.
+            && self.next_custom(pos + 1).start >= end
         {
             self.token(TokenKind::Suffix, pos + 1, end);
         }

@@ -31,8 +31,8 @@
 //! Brackets nest to any depth without recursion, and time is linear in the length of the prompt (the names of
 //! wildcards, embeddings without brackets and single quotations are looked for within a fixed distance).
 //!
-//! Inside: [`lexer`] finds the leaves, with [`names`], [`flags`], [`numbers`], [`quotes`] and [`suffixes`];
-//! [`brackets`] pairs the brackets and says what each pair is; [`plain`] and [`lost`] read the result.
+//! Inside: `lexer` finds the leaves, with `names`, `flags`, `numbers`, `quotes` and `suffixes`; `brackets` pairs the
+//! brackets and says what each pair is; `plain` and `lost` read the result.
 
 mod brackets;
 mod flags;

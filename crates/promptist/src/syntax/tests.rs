@@ -90,6 +90,7 @@ fn weights() {
         &["(a:1.2:1.3)", "(1970:1.2)", "(1girl:1.2)"],
         "a:1.2 1970 1girl",
     );
+    check("(a:1,5) (b:)", &["(a:1,5)", "(b:)"], "a:1,5 b:");
     check("(16:9) (at 10:30)", &["(16:9)", "(at 10:30)"], "16:9 at 10:30");
     check("(un)happy (a)(b)", &["(un)", "(a)", "(b)"], "unhappy a b");
     check("(a\nb:1.2)", &["(a\nb:1.2)"], "a b");
@@ -106,6 +107,7 @@ fn weights_of_invoke_and_midjourney() {
     check("(red cat:1.2)::2, b", &["(red cat:1.2)::2"], "red cat, b");
     check("[a (b], c::2", &["[a (b]", "c::2"], "a (b, c");
     check_words("C++ code, 18+, Disney+, pre- and post-war, std::vector, a::b", &["18+"]);
+    check_words("a)++, ()++ b", &[]);
     check("(c)2024, (red)-haired, (a).", &["(c)", "2024", "(red)", "(a)"], "c2024, red-haired, a.");
 }
 
@@ -182,6 +184,11 @@ fn escapes() {
     check(r"(spark \(pokemon\):1.2)", &[r"(spark \(pokemon\):1.2)"], "spark (pokemon)");
     check(r":\) \[a\] \{b\} \\", &[r"\)", r"\[a\]", r"\{b\}", r"\\"], r":) [a] {b} \");
     check(r"\( a (b \) c)", &[r"\(", r"(b \) c)"], "( a b ) c");
+    check(
+        &format!(r"\( {} \)", "word ".repeat(60)),
+        &[r"\(", r"\)"],
+        &format!("( {} )", ["word"; 60].join(" ")),
+    );
     check_words(r"a\b, C:\new", &[]);
 }
 
@@ -295,9 +302,10 @@ fn depth_takes_no_stack_and_length_no_time() {
             assert!(syntax.lost_in(&text).is_empty());
         }
     }
-    for part in
-        ["\"a ", " 'a", " __a", " --no", " --ar {", "::", " AND :1", "a::1 ", "1,000", "(a).and(", "「a"]
-    {
+    for part in [
+        "\"a ", " 'a", " __a", " --no", " --ar {", "::", " AND :1", "a::1 ", "a::)", "1,000", "(a).and(",
+        "「a",
+    ] {
         let text = part.repeat(n);
         assert!(syntax(&text).closing() <= text.len());
     }
