@@ -40,7 +40,10 @@ impl Place {
     /// Reads the next character of the text.
     #[inline]
     pub(super) fn read(&mut self, c: char, mut on: impl FnMut(Event)) {
-        if c.is_ascii() {
+        if c.is_ascii_lowercase() {
+            *self = if *self == Self::Between { Self::Initial } else { Self::Word };
+            on(Event::Letter(c));
+        } else if c.is_ascii() {
             self.read_folded(c.to_ascii_lowercase(), &mut on);
         } else {
             fold(c, |folded| self.read_folded(folded, &mut on));

@@ -157,6 +157,10 @@ impl Reader {
         if self.opened && (marked || !is_in_word) {
             return Err(ALONE.to_owned());
         }
+        if self.opened {
+            // More than one letter, for all that is known: no initial.
+            self.place = Place::Word;
+        }
         (self.opened, self.closed) = (false, false);
         Ok(())
     }
@@ -227,6 +231,7 @@ mod tests {
         assert_eq!(strings("*red hat*"), ["red hat"]);
         assert_eq!(strings("f/1.8"), [" f / 1 . 8 "]);
         assert_eq!(strings("hat, red*"), [" hat , red"]);
+        assert_eq!(strings("*b. c")[0], "b . c ");
         assert_eq!(strings("J. C. Leyendecker")[0], " j c leyendecker ");
         assert_eq!(Phrase::literal("hat*").unwrap().patterns(), Patterns::Strings(vec![" hat * ".into()]));
     }

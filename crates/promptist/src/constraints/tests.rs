@@ -216,6 +216,38 @@ fn artists_are_banned_and_common_words_are_not() {
     allows(&["@artists"], &["a grass hopper", "grasshopper", "munch on leaves", "volumetric lighting"]);
 }
 
+/// Answers that `tools/reference/check_rules.py --self-test` judges too.
+#[derive(Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Case {
+    text: String,
+    context: String,
+    bans: Vec<Entry>,
+    musts: Vec<String>,
+    banned: Vec<usize>,
+    missing: Vec<usize>,
+}
+
+#[test]
+fn the_cases_of_the_independent_checker_hold() {
+    for line in include_str!("../../tests/data/rules.jsonl").lines() {
+        let case: Case = serde_json::from_str(line).unwrap();
+        let answer = case.text.strip_prefix(&case.context).unwrap();
+        let bans = TextRules::compile(&case.bans, &[]).unwrap();
+        check(&bans, &case.context, answer, case.banned.is_empty());
+        let mut banned: Vec<usize> =
+            bans.bans_after(&case.text, case.context.len()).into_iter().map(|found| found.entry).collect();
+        banned.sort();
+        banned.dedup();
+        assert_eq!(banned, case.banned, "{line}");
+        let musts = TextRules::compile(&[], &case.musts).unwrap();
+        let state = musts.read_context(&musts.start(), &case.context);
+        let met = musts.met(&musts.advance(&state, answer.as_bytes()).unwrap());
+        let missing: Vec<usize> = (0..case.musts.len()).filter(|must| met >> must & 1 == 0).collect();
+        assert_eq!(missing, case.missing, "{line}");
+    }
+}
+
 /// Text over few characters, so that bans are hit.
 fn text() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
