@@ -16,11 +16,19 @@ use regex_automata::util::start;
 use regex_automata::{Anchored, Input, MatchKind};
 use regex_syntax::hir::{Capture, Hir, HirKind, Look, Repetition};
 
-/// Largest table of a group, in bytes. Regexes of everyday size take thousands.
-const TABLE_LIMIT: usize = 2 << 20;
+/// Largest table of one regex, in bytes, and most bytes that may be used to compute it. Regexes of everyday
+/// size take thousands; `\w` and the like, in all the world's scripts, take hundreds of thousands.
+const ALONE: Limits = Limits { table: 2 << 20, work: 8 << 20 };
 
-/// Most bytes that may be used to compute a table.
-const WORK_LIMIT: usize = 8 << 20;
+/// The same for several in one table: one step instead of two is worth no more. Regexes with `.*` multiply
+/// each other's states.
+const TOGETHER: Limits = Limits { table: 1 << 20, work: 4 << 20 };
+
+#[derive(Clone, Copy)]
+struct Limits {
+    table: usize,
+    work: usize,
+}
 
 /// Regexes in one table.
 #[derive(Debug)]
@@ -46,30 +54,26 @@ pub(super) fn parse(written: &str) -> Result<Hir, String> {
     }
 }
 
-/// Compiles regexes, each with its owner, into as few groups as the limits allow.
+/// Compiles regexes, each with its owner, into few groups.
 ///
 /// # Errors
 /// The owner of a regex that is too large on its own.
 pub(super) fn compile(regexes: &[(Hir, usize)]) -> Result<Vec<Group>, usize> {
-    let mut groups = Vec::new();
-    compile_into(&mut groups, regexes)?;
-    Ok(groups)
-}
-
-fn compile_into(groups: &mut Vec<Group>, regexes: &[(Hir, usize)]) -> Result<(), usize> {
-    if regexes.is_empty() {
-        return Ok(());
-    }
-    match Group::new(regexes) {
-        Some(group) => groups.push(group),
-        None if regexes.len() == 1 => return Err(regexes[0].1),
-        None => {
+    match regexes {
+        [] => Ok(Vec::new()),
+        [(_, owner)] => Group::new(regexes, ALONE).map(|group| vec![group]).ok_or(*owner),
+        _ => {
             let (first, second) = regexes.split_at(regexes.len() / 2);
-            compile_into(groups, first)?;
-            compile_into(groups, second)?;
+            let mut groups = compile(first)?;
+            groups.extend(compile(second)?);
+            // Two that did not fit together do not fit with more.
+            let fit = groups.len() == 2 && groups.iter().map(Group::memory).sum::<usize>() < TOGETHER.table;
+            match fit.then(|| Group::new(regexes, TOGETHER)).flatten() {
+                Some(group) => Ok(vec![group]),
+                None => Ok(groups),
+            }
         }
     }
-    Ok(())
 }
 
 /// The first byte that a match can begin at which ends with the text. Slow: it compiles the regex backwards.
@@ -81,8 +85,8 @@ pub(super) fn start_of_match(written: &str, text: &str) -> usize {
         let config = dense::Config::new()
             .match_kind(MatchKind::All)
             .start_kind(StartKind::Anchored)
-            .dfa_size_limit(Some(WORK_LIMIT))
-            .determinize_size_limit(Some(WORK_LIMIT));
+            .dfa_size_limit(Some(ALONE.work))
+            .determinize_size_limit(Some(ALONE.work));
         let dfa = dense::Builder::new().configure(config).build_from_nfa(&nfa).ok()?;
         let found = dfa.try_search_rev(&Input::new(text).anchored(Anchored::Yes)).ok()??;
         Some(found.offset())
@@ -93,11 +97,13 @@ pub(super) fn start_of_match(written: &str, text: &str) -> usize {
 
 impl Group {
     /// `None` beyond the limits.
-    fn new(regexes: &[(Hir, usize)]) -> Option<Self> {
+    fn new(regexes: &[(Hir, usize)], limits: Limits) -> Option<Self> {
         let hirs: Vec<&Hir> = regexes.iter().map(|(hir, _)| hir).collect();
         let nfa = thompson::Compiler::new()
             .configure(
-                thompson::Config::new().which_captures(WhichCaptures::None).nfa_size_limit(Some(TABLE_LIMIT)),
+                thompson::Config::new()
+                    .which_captures(WhichCaptures::None)
+                    .nfa_size_limit(Some(limits.table)),
             )
             .build_many_from_hir(&hirs)
             .ok()?;
@@ -106,8 +112,8 @@ impl Group {
                 dense::Config::new()
                     .match_kind(MatchKind::All)
                     .start_kind(StartKind::Unanchored)
-                    .dfa_size_limit(Some(TABLE_LIMIT))
-                    .determinize_size_limit(Some(WORK_LIMIT)),
+                    .dfa_size_limit(Some(limits.table))
+                    .determinize_size_limit(Some(limits.work)),
             )
             .build_from_nfa(&nfa)
             .ok()?;
