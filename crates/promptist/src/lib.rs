@@ -6,6 +6,7 @@ pub mod atomic;
 pub mod checksums;
 pub mod clip;
 pub mod config_file;
+pub mod constraints;
 pub mod data;
 pub mod decoding;
 pub mod diffusion;
