@@ -163,7 +163,9 @@ fn keywords() {
     check("a :1.2 AND b:0.5 AND c : 2", &[":1.2", "AND", ":0.5", "AND", ": 2"], "a, b, c");
     check("a :1 AND (b:2) <lora:x:1>", &[":1", "AND", "(b:2)", "<lora:x:1>"], "a, b");
     check("at 10:30 AND b", &["10:30", "AND"], "at 10:30, b");
-    check_words("THE CAT AND THE DOG", &[]);
+    check("A AND B, a NASA AND b", &["AND", "AND"], "A, B, a NASA, b");
+    check("OK AND AND OK", &["AND", "AND"], "OK, OK");
+    check_words("THE CAT AND A DOG, AND THEIR TAILS", &[]);
     check_words("DO NOT BREAK IT", &[]);
     check_words("LAND AND_ BREAKFAST and break, AND-gate", &[]);
 }
