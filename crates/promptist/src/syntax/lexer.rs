@@ -244,19 +244,18 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Whether the words on both sides are in capitals too: then a keyword is shouted.
+    /// Whether the words on both sides are in capitals too, and not a letter each: then a keyword is shouted.
     fn is_shouted(&self, start: usize, end: usize) -> bool {
-        let is_in_capitals = |word: &str| {
-            word.len() > 1
-                && word.bytes().all(|byte| byte.is_ascii_uppercase())
-                && !ANDS.contains(&word)
-                && !BREAKS.contains(&word)
-        };
-        let before = self.text[..start].trim_end_matches(' ');
-        let after = self.text[end..].trim_start_matches(' ');
+        let before = self.text[..start].trim_end_matches([' ', ',']);
+        let after = self.text[end..].trim_start_matches([' ', ',']);
         let last = before.bytes().rev().take(MAX_AHEAD).take_while(u8::is_ascii_alphanumeric).count();
         let first = after.bytes().take(MAX_AHEAD).take_while(u8::is_ascii_alphanumeric).count();
-        is_in_capitals(&before[before.len() - last..]) && is_in_capitals(&after[..first])
+        let words = [&before[before.len() - last..], &after[..first]];
+        let is_in_capitals = |word: &&str| {
+            let is_keyword = ANDS.contains(word) || BREAKS.contains(word);
+            !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase()) && !is_keyword
+        };
+        words.iter().all(is_in_capitals) && words.iter().any(|word| word.len() > 1)
     }
 
     /// The tag that begins at `at`.

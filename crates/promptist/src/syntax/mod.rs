@@ -1,7 +1,7 @@
 //! The syntax that people write into prompts: weights, tags, wildcards, flags and the rest, of A1111, Forge,
 //! SD.Next, ComfyUI, InvokeAI, SwarmUI, dynamicprompts and Midjourney at once.
 //!
-//! [`parse`] cuts a prompt into [`Span`]s that cover it without gaps, so that what it printed is what it read.
+//! [`parse`] cuts a prompt into [`Span`]s that cover it without gaps, so that printing them gives it back.
 //! [`Syntax::plain`] is what a language model may see of it, [`Syntax::protected`] what must stand in the answer
 //! byte for byte, [`Syntax::lost_in`] the check afterwards. It does not evaluate anything: no wildcard is drawn,
 //! no weight is applied, and it does not know which program the prompt is for.
@@ -12,7 +12,7 @@
 //! | form | kind |
 //! |---|---|
 //! | `(a)` `((a))` `(a:1.2)` `[a]` `{a}`; InvokeAI's `(a)1.2` `(a)++` `(a)-` `("a", "b").blend(1, 2)` `.and()` `.swap(b)` | [`Weight`](SpanKind::Weight) |
-//! | `tree+` `tree++` `tree--`: the word of three or more lower-case letters, so that `C++`, `18+` and `Disney+` are text; one `-` after a word is text | `Weight` |
+//! | `tree+` `tree++` `tree--`: the word of three or more lower-case letters, so that `C++` and `Disney+` are text; one `-` after a word is text | `Weight` |
 //! | Midjourney's `tree::2` `tree::`, outside brackets | `Weight` |
 //! | `<lora:name:0.8>`, any `<name:...>` and `<name[...]:...>`, nested too; `<break>` and SwarmUI's other bare names | [`Tag`](SpanKind::Tag) |
 //! | `embedding:name` `embedding:name:1.1` `<embed:name>` `<name>` | [`Embedding`](SpanKind::Embedding) |
@@ -28,8 +28,8 @@
 //! | `--ar 16:9` `--tile` `--no people, cars`, with its values | [`Flag`](SpanKind::Flag) |
 //! | what a regex of the user finds | [`Custom`](SpanKind::Custom) |
 //!
-//! Brackets nest to any depth without recursion, and time is linear in the length of the prompt (the names of
-//! wildcards, embeddings without brackets and single quotations are looked for within a fixed distance).
+//! Brackets nest to any depth without recursion, and time is linear in the length of the prompt: what may not be
+//! there (the end of a wildcard, of a bare `<name>`, of a single quotation) is looked for within a fixed distance.
 //!
 //! Inside: `lexer` finds the leaves, with `names`, `flags`, `numbers`, `quotes` and `suffixes`; `brackets` pairs the
 //! brackets and says what each pair is; `plain` and `lost` read the result.

@@ -75,6 +75,7 @@ fn spans_are_as_fine_as_their_kinds() {
             (Dynamic, "}"),
         ],
     );
+    check_spans("a: b | c (d $$ e", &[(Text, "a: b | c (d $$ e")]);
     check_spans("", &[]);
 }
 
@@ -90,6 +91,7 @@ fn weights() {
         &["(a:1.2:1.3)", "(1970:1.2)", "(1girl:1.2)"],
         "a:1.2 1970 1girl",
     );
+    check("(cat 10:0.55) (room 5:1)", &["(cat 10:0.55)", "(room 5:1)"], "cat 10 room 5");
     check("(a:1,5) (b:)", &["(a:1,5)", "(b:)"], "a:1,5 b:");
     check("(16:9) (at 10:30)", &["(16:9)", "(at 10:30)"], "16:9 at 10:30");
     check("(un)happy (a)(b)", &["(un)", "(a)", "(b)"], "unhappy a b");
@@ -137,6 +139,7 @@ fn prompt_editing_shows_what_comes_later() {
     check("a [cat:dog:0.5]", &["[cat:dog:0.5]"], "a dog");
     check("a [cat:0.5] [dog::10]", &["[cat:0.5]", "[dog::10]"], "a cat dog");
     check("[:cat:3] [cat:<lora:x:1>:3]", &["[:cat:3]", "[cat:<lora:x:1>:3]"], "cat cat");
+    check("[a:2:10] [1999:2000:3]", &["[a:2:10]", "[1999:2000:3]"], "2 2000");
     check("[a:[b:c:0.2]:0.5]", &["[a:[b:c:0.2]:0.5]"], "c");
     check("[room 5:b:.5] [cat 2:10]", &["[room 5:b:.5]", "[cat 2:10]"], "b cat 2");
     check("[a:b] [a:b:c]", &["[a:b]", "[a:b:c]"], "a:b a:b:c");
@@ -147,7 +150,8 @@ fn prompt_editing_shows_what_comes_later() {
 fn alternation_and_dynamic_prompts_show_the_first_option() {
     check("a [red|blue] car", &["[red|blue]"], "a red car");
     check("[|a|b] [<lora:x:1>|c]", &["[|a|b]", "[<lora:x:1>|c]"], "a c");
-    check("[a|b:0.5]", &["[a|b:0.5]"], "a");
+    check("[a|b:0.5] {(<lora:x:1>:1.2)|b}", &["[a|b:0.5]", "{(<lora:x:1>:1.2)|b}"], "a b");
+    check("{5:a|b} {cat:: a|b}", &["{5:a|b}", "{cat:: a|b}"], "5:a cat:: a");
     check("{red|blue} {|a}", &["{red|blue}", "{|a}"], "red a");
     check("{2$$a|b} {1-3$$ and $$a|b} {2$$__x__}", &["{2$$a|b}", "{1-3$$ and $$a|b}", "{2$$__x__}"], "a a x");
     check("{0.5::a|2::b} {a|0.3::b}", &["{0.5::a|2::b}", "{a|0.3::b}"], "a a");
@@ -162,8 +166,11 @@ fn keywords() {
     check("a cat AND a dog", &["AND"], "a cat, a dog");
     check("a :1.2 AND b:0.5 AND c : 2", &[":1.2", "AND", ":0.5", "AND", ": 2"], "a, b, c");
     check("a :1 AND (b:2) <lora:x:1>", &[":1", "AND", "(b:2)", "<lora:x:1>"], "a, b");
+    check("a :8k AND b", &["8k", "AND"], "a :8k, b");
     check("at 10:30 AND b", &["10:30", "AND"], "at 10:30, b");
-    check_words("THE CAT AND THE DOG", &[]);
+    check("A AND B, a NASA AND b", &["AND", "AND"], "A, B, a NASA, b");
+    check("OK AND AND OK", &["AND", "AND"], "OK, OK");
+    check_words("THE CAT AND A DOG, AND THEIR TAILS", &[]);
     check_words("DO NOT BREAK IT", &[]);
     check_words("LAND AND_ BREAKFAST and break, AND-gate", &[]);
 }
