@@ -17,7 +17,7 @@
 use super::LanguageModel;
 use super::guide::Allowed;
 use super::log_softmax::Normalizer;
-use super::query::{Answers, Queries};
+use super::query::{Answers, Queries, Query};
 use crate::error::Result;
 
 /// Share of the likeliest token's probability below which a token is implausible: alpha of Li et al.
@@ -87,7 +87,7 @@ impl<M: LanguageModel> LanguageModel for Guided<'_, M> {
             cache.guided.clear();
             cache.guided.extend_from_slice(prompted.logits);
             let neutral = (neutral.logits, neutral.normalizer);
-            self.guide(&mut cache.guided, prompted.normalizer, neutral, query.allowed());
+            self.guide(&mut cache.guided, prompted.normalizer, neutral, query);
             answers.push_row(query, &cache.guided)?;
         }
         if !prompts.is_empty() {
@@ -116,22 +116,23 @@ fn pairs(old: usize, prompts: usize) -> Vec<[usize; 2]> {
 impl<M> Guided<'_, M> {
     /// Makes a row's logits the guided ones. Where either row is no numbers, neither is the result.
     ///
-    /// What is plausible is told by the likeliest token that is allowed; a token that rules want is
-    /// never implausible.
+    /// Under rules, what is plausible is told by the likeliest token that is allowed and not asked for by
+    /// name, for those may be forbidden yet; a token that rules want is never implausible.
     fn guide(
         &self,
         logits: &mut [f32],
         normalizer: Normalizer,
         (neutral, of_neutral): (&[f32], Normalizer),
-        allowed: Allowed<'_>,
+        query: Query<'_>,
     ) {
         if normalizer.checked().and(of_neutral.checked()).is_err() {
             logits.fill(f32::NAN);
             return;
         }
-        let likeliest = match allowed.is_all() {
-            true => normalizer.max,
-            false => largest_allowed(logits, allowed),
+        let allowed = query.allowed();
+        let likeliest = match query {
+            Query::Top { token_ids, .. } if !allowed.is_all() => largest_allowed(logits, allowed, token_ids),
+            _ => normalizer.max,
         };
         let floor = normalizer.log_prob(likeliest) + PLAUSIBLE.ln();
         let wanted = allowed.guide().map_or(&[][..], |guide| guide.wanted());
@@ -147,10 +148,10 @@ impl<M> Guided<'_, M> {
     }
 }
 
-/// The largest logit among the allowed tokens.
-fn largest_allowed(logits: &[f32], allowed: Allowed<'_>) -> f32 {
+/// The largest logit among the allowed tokens, `others` aside.
+fn largest_allowed(logits: &[f32], allowed: Allowed<'_>, others: &[u32]) -> f32 {
     let larger = |largest: f32, (token_id, &logit): (u32, &f32)| match logit > largest {
-        true if allowed.contains(token_id) => logit,
+        true if !others.contains(&token_id) && allowed.contains(token_id) => logit,
         _ => largest,
     };
     (0..).zip(logits).fold(f32::NEG_INFINITY, larger)

@@ -73,6 +73,9 @@ impl Task {
         let mut touched = self.processors.touched(self.context(generated));
         if let Some(guide) = guide {
             touched.extend(guide.wanted());
+            if !guide.may_end() {
+                touched.extend(&self.settings.eos_token_id);
+            }
             touched.sort_unstable();
             touched.dedup();
         }

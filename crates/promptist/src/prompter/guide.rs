@@ -185,10 +185,17 @@ impl Guide for AnswerGuide {
         if bytes.is_empty() {
             return true;
         }
-        if self.hurries && !self.wanted.contains(&token_id) {
+        let is_wanted = self.wanted.contains(&token_id);
+        if self.hurries && !is_wanted {
             return false;
         }
         let Some(text) = guided.text.advance(&self.text, bytes) else { return false };
+        // "hat" could still become "hatch", but a model that was about to say "hat" makes "hatk" of it:
+        // a banned word is not even begun to its end. So of longer words only those can come that the
+        // tokenizer spells otherwise, and what must.
+        if !is_wanted && !guided.text.may_end(&text) {
+            return false;
+        }
         if guided.musts.is_empty() {
             return true;
         }
@@ -196,7 +203,7 @@ impl Guide for AnswerGuide {
         let keeps = guided.text.met(&text) & self.met == self.met;
         // A token may leave the end of a phrase, which costs a comma more.
         let in_time = self.len + 1 + self.needed() < guided.max_new_tokens;
-        keeps && (in_time || self.has_met_all() || self.wanted.contains(&token_id))
+        keeps && (in_time || self.has_met_all() || is_wanted)
     }
 
     fn after(&self, token_id: u32) -> Arc<dyn Guide> {
