@@ -159,7 +159,7 @@ def musts(program: Program, lines: list[str], arguments: argparse.Namespace) -> 
 def judge(
     rows: list[dict], free: list[dict], entries: list[str], phrases: list[str], search: list[str]
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {"answers": 0, "errors": [], "broken": [], "empty": 0, "lost": [], "search": search}
+    found: dict[str, Any] = {"answers": 0, "errors": [], "broken": [], "empty": [], "lost": [], "search": search}
     for row, without in zip(rows, free, strict=True):
         if "error" in row:
             if "error" not in without:
@@ -173,7 +173,8 @@ def judge(
             verdict = check_rules.check({"text": text, "context": context, "bans": entries, "musts": phrases})
             if broken := {key: value for key, value in verdict.items() if value}:
                 found["broken"].append([text, broken])
-            found["empty"] += text.strip(" ,.") == own.strip(" ,.") and without["outputs"][0]["text"].strip() != own
+            if text.strip(" ,.") == own.strip(" ,.") and without["outputs"][0]["text"].strip() != own:
+                found["empty"].append([text, output["finish"], output.get("filtered"), entries[:8], search])
         if "outputs" in without:
             found["lost"].append(without["outputs"][0]["score"] - row["outputs"][0]["score"])
     return found
@@ -194,10 +195,11 @@ def summary(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "answers": sum(part["answers"] for part in parts),
         "broken": len(broken),
-        "empty": sum(part["empty"] for part in parts),
+        "empty": sum(len(part["empty"]) for part in parts),
         "rows_without_answer": len(errors),
         "searches": by_search,
         "first_broken": broken[:10],
+        "first_empty": [line for part in parts for line in part["empty"]][:10],
         "first_errors": errors[:10],
     }
 

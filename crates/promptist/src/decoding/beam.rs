@@ -90,7 +90,7 @@ impl BeamSearch {
     /// Closes a beam behind its last whole phrase, if it has one.
     fn cut(&mut self, beam_idx: usize, finish: Finish) {
         let beam = &self.running[beam_idx];
-        if let Some(Whole { len, score }) = beam.whole {
+        if let Some(Whole { len, score }) = beam.cut(finish) {
             self.finished.add(self.normalized(score, len), &beam.token_ids[..len], finish);
         }
     }
@@ -181,6 +181,14 @@ impl Beam {
     /// The beam of no tokens.
     pub(super) fn first(task: &Task) -> Self {
         Self { row: 0, token_ids: Vec::new(), score: 0.0, guide: task.guide.clone(), whole: None }
+    }
+
+    /// Where it ends if it cannot go on: behind its last whole phrase. A first phrase that found no end is
+    /// better than none, if that is all there is room for.
+    pub(super) fn cut(&self, finish: Finish) -> Option<Whole> {
+        let may_end = self.guide.as_ref().is_some_and(|guide| guide.may_end());
+        let all = Whole { len: self.token_ids.len(), score: self.score };
+        self.whole.or((finish == Finish::Length && may_end && all.len > 0).then_some(all))
     }
 
     /// The beam that goes on with `candidate`, in a row of its own in `next`.

@@ -103,7 +103,7 @@ impl DiverseBeamSearch {
 
     /// Closes a beam behind its last whole phrase, if it has one.
     fn cut(&self, beam: &Beam, finish: Finish, finished: &mut FinishedPool) {
-        if let Some(Whole { len, score }) = beam.whole {
+        if let Some(Whole { len, score }) = beam.cut(finish) {
             finished.add(self.normalized(score, len, finish), &beam.token_ids[..len], finish);
         }
     }

@@ -229,14 +229,17 @@ impl Sequence {
         }
     }
 
-    /// Ends it where it stands or, under rules, behind its last whole phrase.
+    /// Ends it where it stands or, under rules, behind its last whole phrase if it has one.
     fn end(&mut self, finish: Finish) {
         self.finish = Some(finish);
-        if self.guide.is_some() {
-            let Whole { len, score } = self.whole.unwrap_or(Whole { len: 0, score: 0.0 });
-            self.token_ids.truncate(len);
-            self.log_prob = score;
+        let Some(guide) = &self.guide else { return };
+        // A first phrase that found no end is better than none, if that is all there is room for.
+        if self.whole.is_none() && finish == Finish::Length && guide.may_end() {
+            return;
         }
+        let Whole { len, score } = self.whole.unwrap_or(Whole { len: 0, score: 0.0 });
+        self.token_ids.truncate(len);
+        self.log_prob = score;
     }
 }
 

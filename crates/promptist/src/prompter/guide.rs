@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::answer::phrases;
 use super::layout::KeptText;
 use super::rules::{Guided, Rules};
 use crate::constraints::TextState;
@@ -42,6 +43,10 @@ pub(super) struct AnswerGuide {
     /// Phrases that were cut to make room: their numbers, from 0.
     cut: Vec<usize>,
     num_phrases: usize,
+    /// What was written since the last comma.
+    phrase: Vec<u8>,
+    /// Phrases that may not come again, lower case; none if answers are not filtered.
+    seen: Option<Arc<Vec<String>>>,
     /// Bytes of a character that is not whole yet.
     partial: Vec<u8>,
     counter: Option<Counter>,
@@ -52,7 +57,11 @@ impl AnswerGuide {
     ///
     /// # Errors
     /// [`Error::Config`] for `budget` if the user's text and what must come do not fit.
-    pub(super) fn new(rules: &Arc<Rules>, kept: Option<&KeptText>) -> Result<Option<Self>> {
+    pub(super) fn new(
+        rules: &Arc<Rules>,
+        kept: Option<&KeptText>,
+        is_filtered: bool,
+    ) -> Result<Option<Self>> {
         let Some(guided) = &rules.guided else { return Ok(None) };
         let context = kept.map(|kept| [&kept.opening, kept.separator()].concat()).unwrap_or_default();
         let text = guided.text.read_context(&guided.text.start(), &context);
@@ -80,6 +89,9 @@ impl AnswerGuide {
             has_words: false,
             cut: Vec::new(),
             num_phrases: 0,
+            phrase: Vec::new(),
+            // The filter takes out what is said twice, so it is not said: it would take of the budget.
+            seen: is_filtered.then(|| Arc::new(phrases(&context).map(str::to_lowercase).collect())),
             partial: Vec::new(),
             counter,
         };
@@ -147,6 +159,15 @@ impl AnswerGuide {
         self.hurries || in_budget
     }
 
+    /// Whether these bytes end a phrase that was there before.
+    fn repeats(&self, bytes: &[u8]) -> bool {
+        let Some(seen) = &self.seen else { return false };
+        let Some(end) = bytes.iter().position(|&byte| byte == b',') else { return false };
+        let phrase = [&self.phrase, &bytes[..end]].concat();
+        let phrase = String::from_utf8_lossy(&phrase).trim().to_lowercase();
+        seen.contains(&phrase)
+    }
+
     /// Fills in what follows from the rest.
     fn looked(mut self) -> Self {
         let rules = Arc::clone(&self.rules);
@@ -196,6 +217,9 @@ impl Guide for AnswerGuide {
         if !is_wanted && !guided.text.may_end(&text) {
             return false;
         }
+        if !is_wanted && self.repeats(bytes) {
+            return false;
+        }
         if guided.musts.is_empty() {
             return true;
         }
@@ -211,7 +235,7 @@ impl Guide for AnswerGuide {
     }
 
     fn may_end(&self) -> bool {
-        self.has_met_all() && self.guided().text.may_end(&self.text)
+        self.has_met_all() && !self.repeats(b",") && self.guided().text.may_end(&self.text)
     }
 
     fn is_whole(&self) -> bool {
@@ -283,8 +307,16 @@ impl AnswerGuide {
             }
             next.at_phrase = true;
             next.num_phrases += 1;
-        } else if !text.is_empty() {
-            next.at_phrase = false;
+            next.phrase.extend(text);
+            if let Some(seen) = &mut next.seen {
+                let phrase = String::from_utf8_lossy(&next.phrase);
+                let new = phrases(&phrase).map(str::to_lowercase);
+                *seen = Arc::new(seen.iter().cloned().chain(new).collect());
+            }
+            next.phrase.clear();
+        } else {
+            next.at_phrase &= text.is_empty();
+            next.phrase.extend(bytes);
         }
         next.has_words |= text.iter().any(|&byte| byte != b',' && !byte.is_ascii_whitespace());
         if let Some(counter) = &self.counter {

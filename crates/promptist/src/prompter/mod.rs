@@ -395,7 +395,14 @@ impl Prompter {
         let row_outputs = |row: &&Prepared| {
             let mut outputs = Vec::new();
             for at in 0..of_seeds.max(1) {
-                let hypotheses = answers.next().unwrap_or_default();
+                let mut hypotheses = answers.next().unwrap_or_default();
+                if hypotheses.is_empty() && row.guide.as_ref().is_some_and(|guide| guide.may_end()) {
+                    hypotheses.push(Hypothesis {
+                        token_ids: Vec::new(),
+                        score: 0.0,
+                        finish: Finish::Budget,
+                    });
+                }
                 let made = hypotheses.into_iter().map(|hypothesis| self.output(row, hypothesis, settings));
                 let made = made.map(|output| {
                     output.map(|output| Output { seed: settings.seeds.get(at).copied(), ..output })
@@ -456,7 +463,7 @@ impl Prompter {
                 n_positions,
             });
         }
-        let guide = AnswerGuide::new(&settings.rules, layout.kept.as_ref())?;
+        let guide = AnswerGuide::new(&settings.rules, layout.kept.as_ref(), settings.filter)?;
         let offset = if settings.vary_rows { row } else { 0 };
         Ok(Prepared {
             user_input: user_input.to_owned(),
