@@ -397,11 +397,7 @@ impl Prompter {
             for at in 0..of_seeds.max(1) {
                 let mut hypotheses = answers.next().unwrap_or_default();
                 if hypotheses.is_empty() && row.guide.as_ref().is_some_and(|guide| guide.may_end()) {
-                    hypotheses.push(Hypothesis {
-                        token_ids: Vec::new(),
-                        score: 0.0,
-                        finish: Finish::Budget,
-                    });
+                    hypotheses.push(Hypothesis { token_ids: Vec::new(), score: 0.0, finish: Finish::Budget });
                 }
                 let made = hypotheses.into_iter().map(|hypothesis| self.output(row, hypothesis, settings));
                 let made = made.map(|output| {
