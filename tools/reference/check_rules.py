@@ -234,8 +234,8 @@ def category(name: str, lists: Path) -> list[str]:
 
     if name == "artists":
         common = lines("artists_common.txt")
-        names = [line for line in lines("artists.txt") if line not in common]
-        return names + [f"{credit} {line}" for line in common for credit in ("by", "style of")]
+        names = [line for line in lines("artists.txt") + lines("artists_more.txt") if line not in common]
+        return names + lines("credits.txt") + [f"by {line}" for line in common]
     if name == "unsafe":
         listed, section = [], None
         for line in lines("unsafe.txt"):

@@ -15,7 +15,7 @@ use crate::data::main_content;
 /// A named list of phrases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Category {
-    /// Names of artists, photographers, architects and directors.
+    /// Names of artists, photographers, architects and directors, and the words that credit: "art by".
     Artists,
     /// Persons: "woman", "knight", "crowd".
     People,
@@ -92,7 +92,9 @@ impl Category {
     /// What is in it, in one line.
     pub fn description(self) -> &'static str {
         match self {
-            Self::Artists => "names of artists, photographers, architects and directors",
+            Self::Artists => {
+                "names of artists, photographers, architects, directors; credits: art by, style of"
+            }
             Self::People => "persons: kinds, kin, age, calling, rank",
             Self::Clothing => "what is worn: garments, shoes, headgear, armour, jewellery",
             Self::HairAndSkin => "hair, skin, face, eyes, make-up",
@@ -243,14 +245,16 @@ static ENTRIES: LazyLock<Vec<Vec<String>>> = LazyLock::new(|| {
     Category::ALL.into_iter().map(entries).collect()
 });
 
-/// "hopper" is also a grasshopper's half: such names count only where they credit.
+/// Names, and the words that credit others. "hopper" is also a grasshopper's half: such names count only
+/// behind "by" ("style of" is a credit whoever follows).
 fn artists_entries<I: Iterator<Item = &'static str>>(lines: impl Fn(&'static str) -> I) -> Vec<String> {
     let common: Vec<&str> = lines(include_str!("../../data/lists/artists_common.txt")).collect();
-    let credits = common.iter().flat_map(|name| [format!("by {name}"), format!("style of {name}")]);
     lines(Category::Artists.list())
+        .chain(lines(include_str!("../../data/lists/artists_more.txt")))
         .filter(|name| !common.contains(name))
+        .chain(lines(include_str!("../../data/lists/credits.txt")))
         .map(str::to_owned)
-        .chain(credits)
+        .chain(common.iter().map(|name| format!("by {name}")))
         .collect()
 }
 
@@ -292,7 +296,7 @@ mod tests {
     fn common_words_are_names_only_in_credits() {
         let artists = Category::Artists.entries();
         let has = |entry: &str| artists.iter().any(|line| line == entry);
-        assert!(has("greg rutkowski") && has("edward hopper") && has("by hopper") && has("style of munch"));
+        assert!(has("greg rutkowski") && has("edward hopper") && has("by hopper") && has("art by"));
         assert!(!has("hopper") && !has("munch"));
     }
 

@@ -164,6 +164,13 @@ fn texts_with_equal_futures_have_equal_states() {
 }
 
 #[test]
+fn rules_are_shared_by_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<TextRules>();
+    shared::<TextState>();
+}
+
+#[test]
 fn impossible_rules_are_named() {
     let compile = |bans: &[&str], musts: &[&str]| {
         let bans: Vec<Entry> = bans.iter().map(|ban| Entry::parse(ban).unwrap()).collect();
