@@ -36,6 +36,7 @@ export OMP_NUM_THREADS=1
 if [[ -d $tokenizers ]]; then
     "$python" "$here/tokenizer.py" "$tokenizers"
     "$python" "$here/clip_tokenizer.py" "$tokenizers"
+    "$python" "$here/target_tokens.py" "$tokenizers"
 else
-    echo "no $tokenizers: tokenizer.json and clip/tokenizer.json stay as they are" >&2
+    echo "no $tokenizers: tokenizer.json, clip/tokenizer.json and target_tokens/ stay as they are" >&2
 fi

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use burn::tensor::Device;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use promptist::decoding::{Answers, LanguageModel, Queries, Query, RawDecodingSettings, generate};
+use promptist::decoding::{Allowed, Answers, LanguageModel, Queries, Query, RawDecodingSettings, generate};
 use promptist::engine::{
     Activations, BLOCK, Engine, EngineOptions, Isa, PackedMatrix, Precision, WeightLayout, block_product,
 };
@@ -51,7 +51,9 @@ fn step(bencher: Bencher, setup: Setup) {
     let prompt: Vec<u32> = (0..60).map(|position| 7 * position).collect();
     let queries = |rows: usize| {
         let mut queries = Queries::default();
-        (0..rows).for_each(|_| queries.push(Query::Top { count: 2 * BEAMS, token_ids: &[] }));
+        (0..rows).for_each(|_| {
+            queries.push(Query::Top { count: 2 * BEAMS, allowed: Allowed::ALL, token_ids: &[] })
+        });
         queries
     };
     let of_beams = queries(BEAMS);

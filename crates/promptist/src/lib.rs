@@ -29,6 +29,8 @@ pub mod progress;
 pub mod prompter;
 pub mod reward;
 mod simd;
+pub mod syntax;
+pub mod target;
 pub mod template;
 pub mod tokenizer;
 pub mod train;

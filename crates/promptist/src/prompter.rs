@@ -398,6 +398,7 @@ impl Prompter {
             prompt: row.prompt_ids.clone(),
             settings: DecodingSettings { seed: row.seed, ..settings.decoding.clone() },
             sample_key: sample_key(row.user_input.trim()),
+            guide: None,
         });
         if settings.guidance_scale == 1.0 {
             return decoding::generate_each(model, requests);

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use promptist::decoding::{Answer, Answers, LanguageModel, Queries, Query, TokenLogit};
+use promptist::decoding::{Allowed, Answer, Answers, LanguageModel, Queries, Query, TokenLogit};
 use promptist::engine::{Engine, EngineOptions, Isa, Precision};
 use promptist::error::Error;
 use promptist::gpt2::Gpt2Config;
@@ -81,7 +81,11 @@ fn check_random_batches(model: &str, precision: Precision, isa: Isa, num_threads
                 0 => queries.push(Query::All),
                 _ => {
                     let (count, len) = (draws.below(40), draws.below(4));
-                    queries.push(Query::Top { count, token_ids: &draws.token_ids(v, len) });
+                    queries.push(Query::Top {
+                        count,
+                        allowed: Allowed::ALL,
+                        token_ids: &draws.token_ids(v, len),
+                    });
                 }
             }
         }
@@ -150,7 +154,7 @@ fn what_is_kept_of_logits_is_what_the_logits_say() {
             let mut queries = Queries::default();
             queries.push(Query::All);
             for count in [0, 1, 13, v - 1, v + 5] {
-                queries.push(Query::Top { count, token_ids: &token_ids });
+                queries.push(Query::Top { count, allowed: Allowed::ALL, token_ids: &token_ids });
             }
             let prompts = vec![prompt.as_slice(); queries.len()];
             let mut answers = Answers::default();
@@ -216,7 +220,7 @@ fn what_cannot_be_appended_is_an_error_and_changes_nothing() {
     append(&mut cache, &[&[1], &[1], &long[1..]]).expect("the rows are as they were");
     assert!(matches!(append(&mut cache, &[&[1], &[1], &[1]]), Err(Error::Shape(_))), "the third is full");
 
-    let unasked = Query::Top { count: 1, token_ids: &[v] };
+    let unasked = Query::Top { count: 1, allowed: Allowed::ALL, token_ids: &[v] };
     let mut queries = Queries::default();
     queries.push(unasked);
     let result = engine.append(&mut engine.new_cache(), &[&[1]], &queries, &mut Answers::default());

@@ -92,6 +92,7 @@ fn requests(vocab_size: usize) -> Vec<Request> {
             prompt: (0..1 + idx * 7 % 23).map(|position| token_id(position) as u32).collect(),
             settings: settings.expect("possible settings"),
             sample_key: idx as u64,
+            guide: None,
         }
     };
     (0..NUM_REQUESTS).map(request).collect()
@@ -105,7 +106,7 @@ fn bits(answers: Vec<Hypothesis>) -> Answers {
 }
 
 fn alone<M: LanguageModel>(model: &M, requests: &[Request]) -> Vec<Answers> {
-    let answers = |Request { prompt, settings, sample_key }: &Request| {
+    let answers = |Request { prompt, settings, sample_key, .. }: &Request| {
         let answers = generate(model, std::slice::from_ref(prompt), settings, &[*sample_key]);
         bits(answers.expect("decoding").concat())
     };

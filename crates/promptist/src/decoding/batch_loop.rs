@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::LanguageModel;
+use super::guide::Guide;
 use super::hypotheses::Hypothesis;
 use super::logits::LogitsProcessors;
 use super::query::{Answers, Queries};
@@ -26,6 +27,8 @@ pub struct Request {
     /// What stands for the input in its draws: see [`sample_key`](super::sample_key). Only sampling
     /// looks at it.
     pub sample_key: u64,
+    /// Rules about what the answer spells, as they stand before its first token.
+    pub guide: Option<Arc<dyn Guide>>,
 }
 
 /// Names a request within its [`BatchLoop`]. Later requests have greater ids.
@@ -111,12 +114,12 @@ impl<'a, M: LanguageModel> BatchLoop<'a, M> {
     /// - [`Error::EmptyPrompt`], [`Error::PromptTooLong`]: nothing is cut silently
     /// - [`Error::Shape`] if the prompt has an id that is none of the model's
     pub fn add(&mut self, request: Request) -> Result<RequestId> {
-        let Request { prompt, settings, sample_key } = request;
+        let Request { prompt, settings, sample_key, guide } = request;
         settings.validate()?;
         settings.validate_vocabulary(self.model.vocab_size())?;
         check_prompt(self.model, &prompt, settings.max_new_tokens)?;
         let processors = LogitsProcessors::new(&settings);
-        let task = Arc::new(Task { prompt, settings, processors, sample_key });
+        let task = Arc::new(Task { prompt, settings, processors, sample_key, guide });
         let search = search(Arc::clone(&task));
         if search.max_rows() > self.max_rows {
             let key = if task.settings.do_sample { "num_return_sequences" } else { "num_beams" };

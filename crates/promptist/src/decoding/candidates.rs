@@ -4,6 +4,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
+use super::guide::Allowed;
 use super::log_softmax;
 
 /// Logits looked at together: most chunks hold nothing good enough, and one comparison tells.
@@ -75,11 +76,11 @@ impl TopCandidates {
         }
     }
 
-    /// Offers every token of a row, as candidates of beam 0; the only ones offered since `reset`.
+    /// Offers every allowed token of a row, as candidates of beam 0; the only ones offered since `reset`.
     ///
     /// # Shapes
     /// - `scores`: `[V]`
-    pub(super) fn offer_row(&mut self, scores: &[f32]) {
+    pub(super) fn offer_row(&mut self, scores: &[f32], allowed: Allowed<'_>) {
         if self.capacity == 0 {
             return;
         }
@@ -89,8 +90,8 @@ impl TopCandidates {
             }
             for (offset, &score) in chunk.iter().enumerate() {
                 // Equal scores lose: what is kept has a lower id.
-                if score > self.bar() {
-                    let token_id = (chunk_idx * CHUNK + offset) as u32;
+                let token_id = (chunk_idx * CHUNK + offset) as u32;
+                if score > self.bar() && allowed.contains(token_id) {
                     self.offer(Candidate { score, beam_idx: 0, token_id });
                 }
             }
@@ -149,7 +150,7 @@ mod tests {
             let expected = head_of_sorted(all, capacity);
             for _ in 0..2 {
                 top.reset(capacity);
-                top.offer_row(&row);
+                top.offer_row(&row, Allowed::ALL);
                 prop_assert_eq!(kept(&mut top), expected.clone());
             }
         }

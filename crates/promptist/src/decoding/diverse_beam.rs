@@ -17,6 +17,8 @@ use std::sync::Arc;
 use super::beam::{Beam, num_candidates};
 use super::candidates::Candidate;
 use super::early_stopping::EarlyStopping;
+use super::guide::Whole;
+use super::guided_beams::GuidedChoice;
 use super::hypotheses::{Finish, FinishedPool, Hypothesis};
 use super::logits::TouchedScores;
 use super::query::{Queries, TokenLogit};
@@ -43,7 +45,7 @@ impl DiverseBeamSearch {
         let settings = &task.settings;
         let group_size = settings.num_beams / settings.num_beam_groups;
         let group = || Group {
-            running: vec![Beam::default()],
+            running: vec![Beam::first(&task)],
             finished: FinishedPool::new(group_size),
             is_done: false,
         };
@@ -56,16 +58,10 @@ impl DiverseBeamSearch {
         self.task.settings.num_beams / self.task.settings.num_beam_groups
     }
 
-    /// The best continuations of a group, given the tokens that earlier groups chose.
-    fn candidates<'s>(
-        &self,
-        group: &Group,
-        rows: Rows<'_>,
-        chosen: &[u32],
-        scratch: &'s mut Scratch,
-    ) -> Result<&'s [Candidate]> {
+    /// Offers the continuations of a group, given the tokens that earlier groups chose.
+    fn offer(&self, group: &Group, rows: Rows<'_>, chosen: &[u32], scratch: &mut Scratch) -> Result<()> {
         let count = num_candidates(&self.task.settings, self.group_size());
-        scratch.top.reset(count);
+        scratch.begin_beams(&self.task, count);
         for (beam_idx, beam) in group.running.iter().enumerate() {
             let row = rows.row(beam.row);
             let normalizer = row.normalizer()?;
@@ -78,9 +74,38 @@ impl DiverseBeamSearch {
             }
             penalize_chosen(chosen, self.task.settings.diversity_penalty as f32, &mut scratch.touched);
             self.task.processors.apply(self.task.context(&beam.token_ids), &mut scratch.touched);
+            scratch.guide_beam(beam, &self.task.settings);
             scratch.offer_beam((beam_idx, beam.score), (row, normalizer), count);
         }
-        Ok(scratch.top.best_first())
+        Ok(())
+    }
+
+    /// [`advance_group`](Self::advance_group) under guides.
+    fn advance_guided(&self, group: &mut Group, scratch: &mut Scratch, next: &mut Vec<Extension>) {
+        let settings = &self.task.settings;
+        let count = num_candidates(settings, self.group_size());
+        let choice = GuidedChoice::new(settings, &group.running, scratch, (count, self.group_size()));
+        for candidate in &choice.ended {
+            let parent = &group.running[candidate.beam_idx];
+            let score = self.normalized(candidate.score, parent.token_ids.len(), Finish::Eos);
+            group.finished.add(score, &parent.token_ids, Finish::Eos);
+        }
+        for &(beam_idx, finish) in &choice.cut {
+            self.cut(&group.running[beam_idx], finish, &mut group.finished);
+        }
+        group.running = choice.extended(&group.running, next);
+        group.is_done = self.is_done(group, choice.best());
+        if self.length == settings.max_new_tokens && !group.is_done {
+            let Group { running, finished, .. } = group;
+            running.iter().for_each(|beam| self.cut(beam, Finish::Length, finished));
+        }
+    }
+
+    /// Closes a beam behind its last whole phrase, if it has one.
+    fn cut(&self, beam: &Beam, finish: Finish, finished: &mut FinishedPool) {
+        if let Some(Whole { len, score }) = beam.whole {
+            finished.add(self.normalized(score, len, finish), &beam.token_ids[..len], finish);
+        }
     }
 
     /// Closes beams at their end token and lets the best others go on; tells the rows to keep.
@@ -157,7 +182,7 @@ impl Search for DiverseBeamSearch {
         // Rows are numbered in this order; at first all groups share one.
         for beam in running {
             if beam.row == num_rows {
-                self.task.ask_top(count, &beam.token_ids, queries);
+                self.task.ask_top(count, &beam.token_ids, beam.guide.as_ref(), queries);
                 num_rows += 1;
             }
         }
@@ -176,8 +201,11 @@ impl Search for DiverseBeamSearch {
                 continue;
             }
             let first = next.len();
-            let candidates = self.candidates(group, rows, &chosen, scratch)?;
-            self.advance_group(group, candidates, next);
+            self.offer(group, rows, &chosen, scratch)?;
+            match self.task.guide {
+                None => self.advance_group(group, scratch.top.best_first(), next),
+                Some(_) => self.advance_guided(group, scratch, next),
+            }
             chosen.extend(next[first..].iter().map(|extension| extension.token_id));
             if group.is_done {
                 next.truncate(first);

@@ -15,6 +15,7 @@
 //! `UnbatchedClassifierFreeGuidanceLogitsProcessor` of transformers, there with another neutral prompt.
 
 use super::LanguageModel;
+use super::guide::Allowed;
 use super::log_softmax::Normalizer;
 use super::query::{Answers, Queries};
 use crate::error::Result;
@@ -85,7 +86,8 @@ impl<M: LanguageModel> LanguageModel for Guided<'_, M> {
             let (prompted, neutral) = (cache.answers.row(prompted), cache.answers.row(neutral));
             cache.guided.clear();
             cache.guided.extend_from_slice(prompted.logits);
-            self.guide(&mut cache.guided, prompted.normalizer, (neutral.logits, neutral.normalizer));
+            let neutral = (neutral.logits, neutral.normalizer);
+            self.guide(&mut cache.guided, prompted.normalizer, neutral, query.allowed());
             answers.push_row(query, &cache.guided)?;
         }
         if !prompts.is_empty() {
@@ -113,22 +115,45 @@ fn pairs(old: usize, prompts: usize) -> Vec<[usize; 2]> {
 
 impl<M> Guided<'_, M> {
     /// Makes a row's logits the guided ones. Where either row is no numbers, neither is the result.
-    fn guide(&self, logits: &mut [f32], normalizer: Normalizer, (neutral, of_neutral): (&[f32], Normalizer)) {
+    ///
+    /// What is plausible is told by the likeliest token that is allowed; a token that rules want is
+    /// never implausible.
+    fn guide(
+        &self,
+        logits: &mut [f32],
+        normalizer: Normalizer,
+        (neutral, of_neutral): (&[f32], Normalizer),
+        allowed: Allowed<'_>,
+    ) {
         if normalizer.checked().and(of_neutral.checked()).is_err() {
             logits.fill(f32::NAN);
             return;
         }
-        let floor = normalizer.log_prob(normalizer.max) + PLAUSIBLE.ln();
-        for (logit, &neutral) in logits.iter_mut().zip(neutral) {
+        let likeliest = match allowed.is_all() {
+            true => normalizer.max,
+            false => largest_allowed(logits, allowed),
+        };
+        let floor = normalizer.log_prob(likeliest) + PLAUSIBLE.ln();
+        let wanted = allowed.guide().map_or(&[][..], |guide| guide.wanted());
+        for ((token_id, logit), &neutral) in (0..).zip(logits).zip(neutral) {
             let log_prob = normalizer.log_prob(*logit);
             // Finite where the model gives the token any chance under the neutral prompt.
             let gain = (log_prob - of_neutral.log_prob(neutral)).min(f32::MAX);
-            *logit = match log_prob >= floor {
+            *logit = match log_prob >= floor || wanted.contains(&token_id) {
                 true => log_prob + (self.scale - 1.0) * gain,
                 false => f32::NEG_INFINITY,
             };
         }
     }
+}
+
+/// The largest logit among the allowed tokens.
+fn largest_allowed(logits: &[f32], allowed: Allowed<'_>) -> f32 {
+    let larger = |largest: f32, (token_id, &logit): (u32, &f32)| match logit > largest {
+        true if allowed.contains(token_id) => logit,
+        _ => largest,
+    };
+    (0..).zip(logits).fold(f32::NEG_INFINITY, larger)
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub enum Finish {
     Eos,
     /// It was cut at `max_new_tokens`.
     Length,
+    /// It ends with its last whole phrase: there was no room for the next.
+    Budget,
 }
 
 /// The best finished answers of one beam search (of one group, in diverse beam search).

@@ -127,6 +127,11 @@ impl TouchedScores {
         }
     }
 
+    /// Keeps those that `is_kept`.
+    pub(super) fn retain(&mut self, is_kept: impl Fn(&TokenLogit) -> bool) {
+        self.scores.retain(is_kept);
+    }
+
     /// Changes a token's score, if it is there.
     pub(super) fn update(&mut self, token_id: u32, change: impl FnOnce(f32) -> f32) {
         if let Ok(place) = self.place(token_id) {

@@ -7,14 +7,17 @@
 //! [`generate`] is the entry for prompts that are all there, [`BatchLoop`] for requests that come and
 //! go. Each search is a file: `beam`, `diverse_beam`, `sample` (greedy too); `search` is what they have
 //! in common; `batch_loop` leads many of them through one model; `query` is what they ask of it;
-//! [`teacher_forcing`] asks about texts that are given instead of searching; `logits` and `warpers` change scores on the way.
+//! [`teacher_forcing`] asks about texts that are given instead of searching; `logits` and `warpers` change scores on the way;
+//! `guide` is how rules about what the tokens spell take part.
 
 mod batch_loop;
 mod beam;
 mod candidates;
 mod diverse_beam;
 mod early_stopping;
+mod guide;
 mod guided;
+mod guided_beams;
 mod hypotheses;
 mod log_softmax;
 mod logits;
@@ -29,6 +32,7 @@ mod warpers;
 
 pub use batch_loop::{BatchLoop, Finished, Request, RequestId};
 pub use early_stopping::EarlyStopping;
+pub use guide::{Allowed, Guide};
 pub use guided::Guided;
 pub use hypotheses::{Finish, Hypothesis};
 pub use log_softmax::Normalizer;
@@ -66,6 +70,7 @@ pub fn generate<M: LanguageModel>(
         prompt: prompt.clone(),
         settings: settings.clone(),
         sample_key: sample_keys.get(idx).copied().unwrap_or(0),
+        guide: None,
     };
     generate_each(model, prompts.iter().enumerate().map(request))
 }

@@ -7,8 +7,10 @@
 //! Both lists are flat and keep their memory from step to step.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::candidates::TopCandidates;
+use super::guide::{Allowed, Guide};
 use super::log_softmax::Normalizer;
 use crate::error::{Error, Result};
 
@@ -21,9 +23,21 @@ pub enum Query<'a> {
     Top {
         /// How many of the largest; all there are if the vocabulary is smaller. May be 0.
         count: usize,
+        /// Which tokens may be among these.
+        allowed: Allowed<'a>,
         /// Tokens whose logits are wanted whatever they are, each below V.
         token_ids: &'a [u32],
     },
+}
+
+impl<'a> Query<'a> {
+    /// Which tokens may be among the largest.
+    pub fn allowed(self) -> Allowed<'a> {
+        match self {
+            Self::All => Allowed::ALL,
+            Self::Top { allowed, .. } => allowed,
+        }
+    }
 }
 
 /// A [`Query`] per row.
@@ -37,6 +51,7 @@ pub struct Queries {
 #[derive(Debug, Clone)]
 struct TopQuery {
     count: usize,
+    guide: Option<Arc<dyn Guide>>,
     token_ids: Range<usize>,
 }
 
@@ -60,7 +75,11 @@ impl Queries {
     pub fn row(&self, row: usize) -> Query<'_> {
         match &self.rows[row] {
             None => Query::All,
-            Some(top) => Query::Top { count: top.count, token_ids: &self.token_ids[top.token_ids.clone()] },
+            Some(top) => Query::Top {
+                count: top.count,
+                allowed: top.guide.as_ref().map_or(Allowed::ALL, Allowed::by),
+                token_ids: &self.token_ids[top.token_ids.clone()],
+            },
         }
     }
 
@@ -73,10 +92,11 @@ impl Queries {
     pub fn push(&mut self, query: Query<'_>) {
         let row = match query {
             Query::All => None,
-            Query::Top { count, token_ids } => {
+            Query::Top { count, allowed, token_ids } => {
                 let start = self.token_ids.len();
                 self.token_ids.extend_from_slice(token_ids);
-                Some(TopQuery { count, token_ids: start..self.token_ids.len() })
+                let guide = allowed.guide().cloned();
+                Some(TopQuery { count, guide, token_ids: start..self.token_ids.len() })
             }
         };
         self.rows.push(row);
@@ -126,8 +146,8 @@ pub struct Answer<'a> {
     /// [`Normalizer::checked`].
     pub normalizer: Normalizer,
     /// The largest logits, best first, of equal ones the lower id first. No `-inf` (such a token cannot
-    /// come): fewer than asked only if no others can come. May be more than asked. Empty if all were
-    /// asked for.
+    /// come), and none that the query does not allow: fewer than asked only if no others can come. May be
+    /// more than asked. Empty if all were asked for.
     pub top: &'a [TokenLogit],
     /// The logits of the tokens asked for, in that order. Empty if all were asked for.
     pub asked: &'a [f32],
@@ -175,7 +195,7 @@ impl Answers {
     /// [`Error::Shape`] if a token asked for is outside the vocabulary.
     pub fn push_row(&mut self, query: Query<'_>, logits: &[f32]) -> Result<()> {
         let normalizer = Normalizer::of(logits);
-        let Query::Top { count, token_ids } = query else {
+        let Query::Top { count, allowed, token_ids } = query else {
             self.extend_logits(logits.len()).copy_from_slice(logits);
             self.push_all(normalizer, logits.len());
             return Ok(());
@@ -188,7 +208,7 @@ impl Answers {
         }
         let mut best = std::mem::take(&mut self.best);
         best.reset(count.min(logits.len()));
-        best.offer_row(logits);
+        best.offer_row(logits, allowed);
         let top = best.best_first().iter();
         self.push_top(
             normalizer,
@@ -271,10 +291,10 @@ mod tests {
     fn a_row_of_logits_answers_every_query() {
         let logits = [1.0, 3.0, f32::NEG_INFINITY, 3.0, 2.0];
         let mut queries = Queries::default();
-        queries.push(Query::Top { count: 3, token_ids: &[4, 2] });
+        queries.push(Query::Top { count: 3, allowed: Allowed::ALL, token_ids: &[4, 2] });
         queries.push(Query::All);
-        queries.push(Query::Top { count: 9, token_ids: &[] });
-        queries.push(Query::Top { count: 0, token_ids: &[0] });
+        queries.push(Query::Top { count: 9, allowed: Allowed::ALL, token_ids: &[] });
+        queries.push(Query::Top { count: 0, allowed: Allowed::ALL, token_ids: &[0] });
         queries.push(Query::All);
         let mut answers = Answers::default();
         for _ in 0..2 {
@@ -291,14 +311,14 @@ mod tests {
         assert_eq!((answers.row(3).top, answers.row(3).asked), (&[][..], &[1.0][..]));
         assert_eq!(answers.row(4).logits, logits);
         assert!((0..5).all(|row| answers.row(row).normalizer == Normalizer::of(&logits)));
-        let outside = Query::Top { count: 1, token_ids: &[5] };
+        let outside = Query::Top { count: 1, allowed: Allowed::ALL, token_ids: &[5] };
         assert!(matches!(answers.push_row(outside, &logits), Err(Error::Shape(_))));
     }
 
     #[test]
     fn answers_to_other_questions_are_errors() {
         let mut queries = Queries::default();
-        queries.push(Query::Top { count: 1, token_ids: &[0] });
+        queries.push(Query::Top { count: 1, allowed: Allowed::ALL, token_ids: &[0] });
         let normalizer = Normalizer { max: 0.0, log_sum: 0.0 };
         let check = |fill: &dyn Fn(&mut Answers)| {
             let mut answers = Answers::default();

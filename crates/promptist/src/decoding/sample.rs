@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::guide::{Guide, Whole};
 use super::hypotheses::{Finish, Hypothesis};
 use super::query::{Queries, Query, TokenLogit};
 use super::random;
@@ -34,11 +35,25 @@ struct Sequence {
     /// Sum of the log-probabilities.
     log_prob: f32,
     finish: Option<Finish>,
+    /// The rules as they stand here.
+    guide: Option<Arc<dyn Guide>>,
+    /// Where it can be cut.
+    whole: Option<Whole>,
 }
+
+/// More than any vocabulary has.
+const ALL: usize = u32::MAX as usize;
 
 impl SampleSearch {
     pub(super) fn new(task: Arc<Task>, chooser: Chooser) -> Self {
-        let open = || Sequence { row: 0, token_ids: Vec::new(), log_prob: 0.0, finish: None };
+        let open = || Sequence {
+            row: 0,
+            token_ids: Vec::new(),
+            log_prob: 0.0,
+            finish: None,
+            guide: task.guide.clone(),
+            whole: None,
+        };
         let sequences = std::iter::repeat_with(open).take(task.settings.num_return_sequences).collect();
         Self { task, chooser, sequences }
     }
@@ -52,13 +67,16 @@ impl SampleSearch {
     fn reach(&self) -> Option<usize> {
         match &self.chooser {
             Chooser::Greedy => Some(1),
+            // A guide is only asked about the largest.
+            Chooser::Draw(warpers) if self.task.guide.is_some() => Some(warpers.reach().unwrap_or(ALL)),
             Chooser::Draw(warpers) => warpers.reach(),
         }
     }
 
     /// Leaves in `scratch.choices` a row's logits under the rules: all of them, or those that rules
     /// touch and the largest others, as far as [`reach`](Self::reach).
-    fn process(&self, row: Row<'_>, generated: &[u32], scratch: &mut Scratch) {
+    fn process(&self, row: Row<'_>, sequence: &Sequence, scratch: &mut Scratch) {
+        let (generated, guide) = (&sequence.token_ids, &sequence.guide);
         let (processors, context) = (&self.task.processors, self.task.context(generated));
         let (touched, choices) = (&mut scratch.touched, &mut scratch.choices);
         choices.clear();
@@ -72,11 +90,13 @@ impl SampleSearch {
                 touched.iter().for_each(|token| choices[token.token_id as usize] = token);
             }
             Some(count) => {
+                let guide = guide.as_deref();
                 touched.reset(row.asked());
                 processors.apply(context, touched);
                 let untouched = row.top().iter().filter(|token| !touched.contains(token.token_id));
                 choices.extend(untouched.take(count));
-                choices.extend(touched.iter());
+                let is_allowed = |token: &TokenLogit| guide.is_none_or(|guide| guide.allows(token.token_id));
+                choices.extend(touched.iter().filter(is_allowed));
             }
         }
     }
@@ -107,7 +127,9 @@ impl Search for SampleSearch {
         for sequence in self.open() {
             if sequence.row == num_rows {
                 match self.reach() {
-                    Some(count) => self.task.ask_top(count, &sequence.token_ids, queries),
+                    Some(count) => {
+                        self.task.ask_top(count, &sequence.token_ids, sequence.guide.as_ref(), queries);
+                    }
                     None => queries.push(Query::All),
                 }
                 num_rows += 1;
@@ -123,14 +145,24 @@ impl Search for SampleSearch {
             }
             let row = rows.row(sequence.row);
             let normalizer = row.normalizer()?;
-            self.process(row, &sequence.token_ids, scratch);
+            self.process(row, sequence, scratch);
             let chosen = self.choose(sequence_idx, &mut scratch.choices);
-            let chosen = chosen.and_then(|token_id| Some((token_id, row.logit(token_id)?)));
 
             let settings = &self.task.settings;
             let sequence = &mut self.sequences[sequence_idx];
-            let Some((token_id, logit)) = chosen else {
-                sequence.finish = Some(Finish::Length); // every token is banned
+            let step = match chosen {
+                None => Step::End(Finish::Length), // every token is banned
+                Some(token_id) => sequence.step(token_id, settings.is_eos(token_id), scratch),
+            };
+            let (token_id, step) = match step {
+                Step::End(finish) => {
+                    sequence.end(finish);
+                    continue;
+                }
+                Step::Token(token_id) => (token_id, row.logit(token_id)),
+            };
+            let Some(logit) = step else {
+                sequence.end(Finish::Length);
                 continue;
             };
             sequence.log_prob += normalizer.log_prob(logit);
@@ -138,9 +170,9 @@ impl Search for SampleSearch {
                 sequence.finish = Some(Finish::Eos);
                 continue;
             }
-            sequence.token_ids.push(token_id);
+            sequence.push(token_id);
             if sequence.token_ids.len() == settings.max_new_tokens {
-                sequence.finish = Some(Finish::Length);
+                sequence.end(Finish::Length);
                 continue;
             }
             let extension = Extension { row: sequence.row, token_id };
@@ -161,6 +193,50 @@ impl Search for SampleSearch {
         let mut hypotheses: Vec<_> = self.sequences.into_iter().map(hypothesis).collect();
         hypotheses.sort_by(|a, b| b.score.total_cmp(&a.score));
         hypotheses
+    }
+}
+
+/// What a sequence does next.
+enum Step {
+    Token(u32),
+    End(Finish),
+}
+
+impl Sequence {
+    /// What comes of a chosen token under the rules: itself; what must come instead of the end, or of
+    /// what there is no room for; or the end.
+    fn step(&self, token_id: u32, is_eos: bool, scratch: &Scratch) -> Step {
+        let Some(guide) = &self.guide else { return Step::Token(token_id) };
+        if is_eos && guide.may_end() || !is_eos && guide.has_room(token_id) {
+            return Step::Token(token_id);
+        }
+        let wanted = scratch
+            .touched
+            .iter()
+            .filter(|token| guide.wanted().contains(&token.token_id) && guide.allows(token.token_id));
+        let wanted = wanted.max_by(|a, b| a.logit.total_cmp(&b.logit).then(b.token_id.cmp(&a.token_id)));
+        match wanted {
+            Some(wanted) if guide.has_room(wanted.token_id) => Step::Token(wanted.token_id),
+            _ => Step::End(if is_eos { Finish::Length } else { Finish::Budget }),
+        }
+    }
+
+    fn push(&mut self, token_id: u32) {
+        self.token_ids.push(token_id);
+        self.guide = self.guide.as_ref().map(|guide| guide.after(token_id));
+        if self.guide.as_ref().is_some_and(|guide| guide.is_whole()) {
+            self.whole = Some(Whole { len: self.token_ids.len(), score: self.log_prob });
+        }
+    }
+
+    /// Ends it where it stands or, under rules, behind its last whole phrase.
+    fn end(&mut self, finish: Finish) {
+        self.finish = Some(finish);
+        if self.guide.is_some() {
+            let Whole { len, score } = self.whole.unwrap_or(Whole { len: 0, score: 0.0 });
+            self.token_ids.truncate(len);
+            self.log_prob = score;
+        }
     }
 }
 

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use super::beam::BeamSearch;
+use super::beam::{Beam, BeamSearch};
 use super::candidates::{Candidate, TopCandidates};
 use super::diverse_beam::DiverseBeamSearch;
+use super::guide::{Allowed, Guide};
 use super::hypotheses::Hypothesis;
 use super::log_softmax::Normalizer;
 use super::logits::{Context, LogitsProcessors, TouchedScores};
@@ -52,6 +53,8 @@ pub(super) struct Task {
     pub(super) settings: DecodingSettings,
     pub(super) processors: LogitsProcessors,
     pub(super) sample_key: u64,
+    /// The rules before the first token.
+    pub(super) guide: Option<Arc<dyn Guide>>,
 }
 
 impl Task {
@@ -60,9 +63,21 @@ impl Task {
     }
 
     /// Asks about a row: for what the rules touch, and for the `count` largest logits beside that.
-    pub(super) fn ask_top(&self, count: usize, generated: &[u32], queries: &mut Queries) {
-        let touched = self.processors.touched(self.context(generated));
-        queries.push(Query::Top { count: count + touched.len(), token_ids: &touched });
+    pub(super) fn ask_top(
+        &self,
+        count: usize,
+        generated: &[u32],
+        guide: Option<&Arc<dyn Guide>>,
+        queries: &mut Queries,
+    ) {
+        let mut touched = self.processors.touched(self.context(generated));
+        if let Some(guide) = guide {
+            touched.extend(guide.wanted());
+            touched.sort_unstable();
+            touched.dedup();
+        }
+        let allowed = guide.map_or(Allowed::ALL, Allowed::by);
+        queries.push(Query::Top { count: count + touched.len(), allowed, token_ids: &touched });
     }
 }
 
@@ -139,9 +154,32 @@ pub(super) struct Scratch {
     pub(super) touched: TouchedScores,
     pub(super) top: TopCandidates,
     pub(super) choices: Vec<TokenLogit>,
+    /// By beam: the likeliest of the tokens that must come.
+    pub(super) put_off: Vec<Option<Candidate>>,
 }
 
 impl Scratch {
+    /// Makes ready for the candidates of a step's beams, of which `count` are looked at, and under a
+    /// guide those too that must come.
+    pub(super) fn begin_beams(&mut self, task: &Task, count: usize) {
+        self.put_off.clear();
+        self.top.reset(if task.guide.is_some() { usize::MAX } else { count });
+    }
+
+    /// Takes out of `touched`, which are the next beam's, what its guide does not allow.
+    pub(super) fn guide_beam(&mut self, beam: &Beam, settings: &DecodingSettings) {
+        let Some(guide) = beam.guide.as_deref() else { return };
+        self.touched.retain(|token| settings.is_eos(token.token_id) || guide.allows(token.token_id));
+        let beam_idx = self.put_off.len();
+        let wanted = self.touched.iter().filter(|token| guide.wanted().contains(&token.token_id));
+        let candidate = |token: TokenLogit| Candidate {
+            score: token.logit + beam.score,
+            beam_idx,
+            token_id: token.token_id,
+        };
+        self.put_off.push(wanted.map(candidate).max());
+    }
+
     /// Offers the continuations of a beam: those in `touched` with their scores as they are now, and the
     /// `count` best others. No other can be among the `count` best of all.
     ///

@@ -3,7 +3,7 @@
 //! Likelihoods of texts, and how far two models agree. It goes through [`LanguageModel`] as the
 //! searches do, so it judges exactly what they decode with.
 
-use super::{Answers, LanguageModel, Queries, Query};
+use super::{Allowed, Answers, LanguageModel, Queries, Query};
 use crate::error::{Error, Result};
 
 /// Texts read together. Changes speed and memory, not the result.
@@ -73,7 +73,7 @@ fn observe_rows<M: LanguageModel>(
             let ForcedText { token_ids, from } = texts[idx];
             let next = from + observations[idx].len();
             read.push(&token_ids[if is_first { 0 } else { next - 1 }..next]);
-            queries.push(Query::Top { count: 2, token_ids: &token_ids[next..=next] });
+            queries.push(Query::Top { count: 2, allowed: Allowed::ALL, token_ids: &token_ids[next..=next] });
         }
         model.append(&mut cache, &read, &queries, &mut answers)?;
         is_first = false;

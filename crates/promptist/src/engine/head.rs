@@ -14,7 +14,7 @@ use super::layer_norm::layer_norm;
 use super::model::Model;
 use super::packed::BLOCK;
 use super::pool::{Parts, Pool, Worker};
-use crate::decoding::{Answers, Normalizer, Queries, Query, TokenLogit};
+use crate::decoding::{Allowed, Answers, Normalizer, Queries, Query, TokenLogit};
 use crate::error::{Error, Result};
 use crate::simd::for_each_isa;
 use crate::simd::math::{LANES, Lanes, exp, larger, max, max_lanes, sum_lanes};
@@ -137,6 +137,7 @@ pub fn answer(
             start
         })
         .collect();
+    let allowed: Vec<Allowed<'_>> = queries.iter().map(Query::allowed).collect();
     let pass = HeadPass {
         model,
         hidden,
@@ -148,6 +149,7 @@ pub fn answer(
         asked_logits: Parts::new(&mut scratch.asked_logits),
         all_starts: &all_starts,
         all_logits: Parts::new(answers.extend_logits(num_all * v)),
+        allowed: &allowed,
     };
     let threads = &scratch.threads;
     pool.run(&|worker| {
@@ -165,7 +167,7 @@ fn push_answers(scratch: &mut HeadScratch, queries: &Queries, vocab_size: usize,
         let normalizer = scratch.normalizers[row_idx];
         match query {
             Query::All => answers.push_all(normalizer, vocab_size),
-            Query::Top { count, token_ids } => {
+            Query::Top { count, token_ids, .. } => {
                 best.reset(count.min(vocab_size));
                 for thread in &mut scratch.threads {
                     let thread = thread.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -191,6 +193,8 @@ struct HeadPass<'a> {
     asked_logits: Parts<'a, f32>,
     all_starts: &'a [Option<usize>],
     all_logits: Parts<'a, f32>,
+    /// By row: which tokens may be among the largest.
+    allowed: &'a [Allowed<'a>],
 }
 
 impl HeadPass<'_> {
@@ -234,7 +238,7 @@ impl HeadPass<'_> {
             summarize(self.model.isa, tile, maxima, sums);
 
             for ((row_idx, logits), &mut maximum) in rows.clone().zip(&*tile).zip(maxima) {
-                best[row_idx].offer(columns.start, logits, maximum);
+                best[row_idx].offer(columns.start, logits, maximum, self.allowed[row_idx]);
                 if let Some(start) = self.all_starts[row_idx] {
                     let range = start + columns.start..start + columns.end;
                     // SAFETY: the columns are claimed.
@@ -334,15 +338,15 @@ impl Best {
         self.bar = if count == 0 { f32::INFINITY } else { f32::NEG_INFINITY };
     }
 
-    /// Offers a block of logits whose largest is `maximum`; blocks come by rising token id.
+    /// Offers the allowed of a block of logits whose largest is `maximum`; blocks come by rising token id.
     #[inline]
-    fn offer(&mut self, first_id: usize, logits: &[f32; BLOCK], maximum: f32) {
+    fn offer(&mut self, first_id: usize, logits: &[f32; BLOCK], maximum: f32, allowed: Allowed<'_>) {
         if maximum <= self.bar {
             return;
         }
         for (token_id, &logit) in (first_id as u32..).zip(logits) {
             // Equal to the bar loses: what is kept has a lower id.
-            if logit > self.bar {
+            if logit > self.bar && allowed.contains(token_id) {
                 self.kept.push(TokenLogit { token_id, logit });
             }
         }

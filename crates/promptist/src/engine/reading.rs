@@ -5,7 +5,7 @@
 
 use super::{Engine, Machine, head};
 use crate::decoding::teacher_forcing::ForcedText;
-use crate::decoding::{Answers, LanguageModel, Queries, Query};
+use crate::decoding::{Allowed, Answers, LanguageModel, Queries, Query};
 use crate::error::{Error, Result};
 
 /// Texts in one pass.
@@ -50,8 +50,11 @@ impl Engine {
                 is_asked.push(at + 1 >= text.from);
                 if at + 1 >= text.from {
                     // Nothing follows the last token; only its hidden state is wanted.
-                    queries
-                        .push(Query::Top { count: 0, token_ids: &text.token_ids[at + 1..len.min(at + 2)] });
+                    queries.push(Query::Top {
+                        count: 0,
+                        allowed: Allowed::ALL,
+                        token_ids: &text.token_ids[at + 1..len.min(at + 2)],
+                    });
                 }
             }
         }

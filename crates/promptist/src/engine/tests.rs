@@ -2,7 +2,7 @@
 //! models of the golden files are for `tests/engine.rs`.
 
 use super::*;
-use crate::decoding::Query;
+use crate::decoding::{Allowed, Query};
 
 /// Numbers in -0.5..0.5, the same for the same name.
 fn numbers(name: &str, count: usize) -> Vec<f32> {
@@ -56,7 +56,9 @@ fn rows_join_and_part_on_several_threads() {
         let (alone, engine) = (engine(precision, isa, 1), engine(precision, isa, 3));
         let (mut cache, mut answers) = (engine.new_cache(), Answers::default());
         let mut queries = Queries::default();
-        for query in [Query::All, Query::Top { count: 5, token_ids: &[69, 3] }, Query::All] {
+        for query in
+            [Query::All, Query::Top { count: 5, allowed: Allowed::ALL, token_ids: &[69, 3] }, Query::All]
+        {
             queries.push(query);
         }
         engine.append(&mut cache, &[&[3, 1, 4], &[1], &[5, 9]], &queries, &mut answers).expect("prompts");

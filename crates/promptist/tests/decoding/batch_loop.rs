@@ -14,7 +14,7 @@ use crate::searches::{EOS, any_settings, decode, sample_key, settings, toy};
 use crate::toy::Toy;
 
 fn request(prompt: &[u32], raw: &RawDecodingSettings) -> Request {
-    Request { prompt: prompt.to_vec(), settings: settings(raw), sample_key: sample_key(prompt) }
+    Request { prompt: prompt.to_vec(), settings: settings(raw), sample_key: sample_key(prompt), guide: None }
 }
 
 /// Greedy search for a given number of tokens.

@@ -73,7 +73,7 @@ impl LanguageModel for Coarse {
             answers.push_row(query, &self.row(tokens))?;
             self.asked.borrow_mut().push(match query {
                 Query::All => None,
-                Query::Top { count, token_ids } => Some((count, token_ids.len())),
+                Query::Top { count, token_ids, .. } => Some((count, token_ids.len())),
             });
         }
         Ok(())

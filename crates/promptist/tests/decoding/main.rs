@@ -3,6 +3,7 @@
 mod batch_loop;
 mod corners;
 mod exactness;
+mod guides;
 mod parity;
 mod sampling;
 mod searches;

@@ -140,7 +140,7 @@ proptest! {
                 prop_assert!(!hypothesis.token_ids.contains(&EOS));
                 prop_assert!(hypothesis.score.is_finite());
                 match hypothesis.finish {
-                    Finish::Length => prop_assert_eq!(length, max_new_tokens),
+                    Finish::Length | Finish::Budget => prop_assert_eq!(length, max_new_tokens),
                     Finish::Eos => prop_assert!(Some(length) >= raw.min_new_tokens && length < max_new_tokens),
                 }
                 if ngram_size > 0 {
