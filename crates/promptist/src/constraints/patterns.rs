@@ -31,7 +31,7 @@ struct Token {
 pub(super) enum Patterns {
     /// Any of these strings.
     Strings(Vec<String>),
-    /// A regex; every match ends with the space behind a token.
+    /// A regex on its bytes; every match ends with the space behind a token.
     Regex(String),
 }
 
@@ -97,7 +97,7 @@ impl Phrase {
         for (at, token) in self.tokens.iter().enumerate() {
             match (at, token.open_start) {
                 (0, true) => {}
-                (_, true) => regex.push_str(" [^ ]*"),
+                (_, true) => regex.push_str(" (?-u:[^ ])*"),
                 (_, false) => regex.push(' '),
             }
             if at + 1 == self.tokens.len() {
@@ -108,7 +108,7 @@ impl Phrase {
                 regex.push_str(&regex_syntax::escape(&token.text));
             }
             if token.open_end {
-                regex.push_str("[^ ]*");
+                regex.push_str("(?-u:[^ ])*");
             }
         }
         regex.push(' ');
@@ -238,9 +238,9 @@ mod tests {
 
     #[test]
     fn a_star_further_inside_is_a_regex() {
-        assert_eq!(regex("red* hat"), " red[^ ]* (?:hat|hats) ");
-        assert_eq!(regex("red *hat*"), " red [^ ]*(?:hat)[^ ]* ");
-        assert_eq!(regex("*red* hat"), "red[^ ]* (?:hat|hats) ");
+        assert_eq!(regex("red* hat"), " red(?-u:[^ ])* (?:hat|hats) ");
+        assert_eq!(regex("red *hat*"), " red (?-u:[^ ])*(?:hat)(?-u:[^ ])* ");
+        assert_eq!(regex("*red* hat"), "red(?-u:[^ ])* (?:hat|hats) ");
     }
 
     #[test]

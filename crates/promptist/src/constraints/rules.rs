@@ -352,7 +352,7 @@ impl Sources {
                 self.patterns.extend(strings.into_iter().map(|string| (string, owner)));
             }
             (Patterns::Regex(regex), Owner::Ban { entry, tokens }) => {
-                self.word_regexes.push((regexes::parse(&regex)?, entry as usize));
+                self.word_regexes.push((regexes::parse_on_normal_form(&regex)?, entry as usize));
                 self.word_tokens[entry as usize] = tokens as usize;
             }
             (Patterns::Regex(_), Owner::Must(_)) => unreachable!("a must is literal"),
