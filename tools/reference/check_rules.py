@@ -43,11 +43,14 @@ LIST_OF_CATEGORY = {
 }
 
 APOSTROPHES = "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}\u201a\u201b\u02bc\u2032\u00b4"
-INVISIBLE = re.compile("[\u00ad\u115f\u1160\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\U000e0001\U000e0020-\U000e007f]")
+INVISIBLE = re.compile(
+    "[\u00ad\u115f\u1160\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff"
+    "\U000e0001\U000e0020-\U000e007f]"
+)
 UNDECOMPOSED = str.maketrans({
     "æ": "ae", "đ": "d", "ħ": "h", "ı": "i", "ł": "l", "ø": "o", "œ": "oe", "ß": "ss", "ŧ": "t", "ς": "σ",
 })  # fmt: skip
-# White space as Unicode has it; Python's `\\s` holds four separators more.
+# White space as Unicode has it; Python's `\s` holds four separators more.
 JOINT = re.compile("[\\t-\\r \\x85\\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000_'`\u2010-\u2015\u2212-]")
 STAND_IN = "\N{LATIN LETTER BILABIAL CLICK}"
 """A letter that stands for `*` while a phrase is cut into words, so that it stays with the word it touches."""
