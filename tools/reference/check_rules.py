@@ -51,7 +51,9 @@ UNDECOMPOSED = str.maketrans({
     "æ": "ae", "đ": "d", "ħ": "h", "ı": "i", "ł": "l", "ø": "o", "œ": "oe", "ß": "ss", "ŧ": "t", "ς": "σ",
 })  # fmt: skip
 # White space as Unicode has it; Python's `\s` holds four separators more.
-JOINT = re.compile("[\\t-\\r \\x85\\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000_'`\u2010-\u2015\u2212-]")
+JOINT = re.compile(
+    "[\\t-\\r \\x85\\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000_'`\u2010-\u2015\u2212-]"
+)
 STAND_IN = "\N{LATIN LETTER BILABIAL CLICK}"
 """A letter that stands for `*` while a phrase is cut into words, so that it stays with the word it touches."""
 
@@ -215,9 +217,10 @@ class Bans:
 
 
 def plural_stands(words: list[Starred], window: list[Token]) -> bool:
-    """The last word in its plural; behind a star in front only its end is known, behind a word's star nothing."""
+    """The last word in its plural; with a star before it only its end is known, with one behind it nothing."""
     *before, last = words
-    ends = [window[-1].text[at:] for at in range(len(window[-1].text))] if last.open_start else [window[-1].text]
+    token = window[-1].text
+    ends = [token[at:] for at in range(len(token))] if last.open_start else [token]
     return (
         not last.open_end
         and all(word.matches(token.text) for word, token in zip(before, window[:-1], strict=True))
