@@ -4,8 +4,8 @@
     python tools/reference/check_rules.py --self-test
 
 A line of a file is `{"text": answer, "context": text that was there before, "bans": [...], "musts": [...]}`;
-all but `text` may be missing. `context` is a prefix of `text`: what stands complete in it is excused. Prints a
-JSON line for every answer that breaks a rule, then a summary; exits with 1 if one did or could not be checked.
+all but `text` may be missing. `context` is a prefix of `text`: what stands complete in it is excused. Prints
+a JSON line for every answer that breaks a rule, then a summary; exits with 1 if one did or was unreadable.
 
 The rules are those that `promptist::constraints` documents, written another way: the whole text is cut into
 tokens, windows of tokens are looked up in sets, plurals are traced back to their singulars, regexes are
@@ -55,7 +55,7 @@ JOINT = re.compile(
     "[\\t-\\r \\x85\\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000_'`\u2010-\u2015\u2212-]"
 )
 STAND_IN = "\N{LATIN LETTER BILABIAL CLICK}"
-"""A letter that stands for `*` while a phrase is cut into words, so that it stays with the word it touches."""
+"""A letter that stands for `*` while a phrase is cut into words, and stays with the word it touches."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ def fold(character: str) -> str:
         return "'"
     if character in "™℠":
         return character
-    kept = [c for c in unicodedata.normalize("NFKD", character) if not unicodedata.category(c).startswith("M")]
+    decomposed = unicodedata.normalize("NFKD", character)
+    kept = [c for c in decomposed if not unicodedata.category(c).startswith("M")]
     return INVISIBLE.sub("", "".join(kept).lower().translate(UNDECOMPOSED))
 
 
@@ -217,7 +218,7 @@ class Bans:
 
 
 def plural_stands(words: list[Starred], window: list[Token]) -> bool:
-    """The last word in its plural; with a star before it only its end is known, with one behind it nothing."""
+    """The last word in its plural; behind a star only its end is known, before one nothing."""
     *before, last = words
     token = window[-1].text
     ends = [token[at:] for at in range(len(token))] if last.open_start else [token]
@@ -312,7 +313,7 @@ def python_regex(regex: str) -> str:
 
 
 def check(row: dict, lists: Path = LISTS) -> dict:
-    """`banned`: indices of the bans that stand in the text, with where; `missing`: of the musts that do not."""
+    """`banned`: indices of the bans that stand in the text, and where; `missing`: of musts that do not."""
     text, context = row["text"], row.get("context") or ""
     if not text.startswith(context):
         raise ValueError("the context is not a prefix of the text")
@@ -349,7 +350,8 @@ def self_test(cases: Path) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
     parser.add_argument("--lists", type=Path, default=LISTS, help="folder of the category lists")
     parser.add_argument("--self-test", action="store_true", help="check the checker")
