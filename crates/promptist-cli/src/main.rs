@@ -3,6 +3,7 @@
 //! stdout carries data only; progress, notes and errors go to stderr.
 
 mod adapt;
+mod categories;
 mod data;
 mod eval;
 mod exit;
@@ -13,6 +14,7 @@ mod model;
 mod models;
 mod precision;
 mod progress;
+mod replay;
 mod score;
 mod score_image;
 mod signals;
@@ -36,6 +38,10 @@ struct Cli {
 enum Command {
     /// Turn what you type into a prompt that image models answer best.
     Adapt(adapt::Args),
+    /// Make recorded answers again, and say what differs.
+    Replay(replay::Args),
+    /// List the categories that --ban knows by name.
+    Categories(categories::Args),
     /// Make training data.
     Data(data::Args),
     /// Train a prompter.
@@ -62,6 +68,8 @@ fn main() -> ExitCode {
         .init();
     let result = match Cli::parse().command {
         Command::Adapt(args) => adapt::run(args),
+        Command::Replay(args) => replay::run(args),
+        Command::Categories(args) => categories::run(args),
         Command::Data(args) => data::run(args),
         Command::Train(args) => train::run(args),
         Command::Generate(args) => generate::run(args),

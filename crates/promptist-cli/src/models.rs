@@ -129,6 +129,18 @@ impl ComputeArgs {
             PrecisionChoice::Bf16 => Some(Precision::Bf16),
             PrecisionChoice::Int8 => Some(Precision::Int8),
         };
+        self.backend_of(precision, num_threads)
+    }
+
+    /// [`backend`](Self::backend) in a precision that was recorded, unless another is asked for.
+    pub fn backend_in(&self, recorded: Precision) -> Result<Backend> {
+        match self.precision {
+            PrecisionChoice::Auto => self.backend_of(Some(recorded), self.num_threads()),
+            _ => self.backend(),
+        }
+    }
+
+    fn backend_of(&self, precision: Option<Precision>, num_threads: usize) -> Result<Backend> {
         match self.device {
             DeviceChoice::Auto | DeviceChoice::Cpu => {
                 Ok(Backend::Engine { precision, isa: isa()?, num_threads })

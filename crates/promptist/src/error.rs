@@ -85,6 +85,9 @@ pub enum Error {
     /// Decoding the batch that a row was in failed.
     #[error("decoding: {0}")]
     Decoding(String),
+    /// No answer to a row keeps to the rules that were asked for.
+    #[error("no answer keeps to the rules: {0}")]
+    Rules(String),
     /// The Hugging Face Hub could not be reached or refused.
     #[error("{url}: {reason}")]
     Hub {

@@ -37,6 +37,8 @@ pub struct Filter<'a> {
     pub user_input: &'a str,
     /// Whether decoding ended at the length limit.
     pub is_cut: bool,
+    /// Phrases that stay whatever the rules on form say, because they were asked for.
+    pub spare: &'a dyn Fn(&str) -> bool,
     /// Whether the answer opens with its own subject, which is not ours to drop; otherwise it is
     /// all additions.
     pub has_head: bool,
@@ -68,7 +70,8 @@ impl Filter<'_> {
             let is_last = idx > 0 && idx + 1 == all.len();
             let rule = if self.tidy && safety::check(phrase).is_some() {
                 Some(FilterRule::Unsafe)
-            } else if is_head {
+            } else if is_head || (self.spare)(phrase) {
+                seen.insert(phrase.to_lowercase());
                 None
             } else if self.no_artists && artists_named(phrase).iter().any(|a| !own_artists.contains(a)) {
                 Some(FilterRule::Artist)
@@ -132,7 +135,14 @@ mod tests {
     use super::*;
 
     fn filter<'a>(user_input: &'a str) -> Filter<'a> {
-        Filter { tidy: true, no_artists: false, user_input, is_cut: false, has_head: false }
+        Filter {
+            tidy: true,
+            no_artists: false,
+            user_input,
+            is_cut: false,
+            spare: &|_| false,
+            has_head: false,
+        }
     }
 
     #[test]

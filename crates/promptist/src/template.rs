@@ -18,6 +18,9 @@ pub fn prompt(user_input: &str) -> String {
 pub enum Keep {
     /// They open the answer, byte for byte; the model only adds to them.
     Exact,
+    /// They stand in the answer, in order and byte for byte, and closing flags and tags close it too: the
+    /// model adds between.
+    Words,
     /// The model writes the whole answer, as the released system does.
     #[default]
     Free,

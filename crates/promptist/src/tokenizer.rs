@@ -162,6 +162,32 @@ impl Tokenizer {
         }
     }
 
+    /// What every token spells, so that a rule on text can be kept token by token.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if the vocabulary is not byte-level.
+    pub fn token_bytes(&self) -> Result<TokenBytes> {
+        let mut tokens = TokenBytes { bytes: Vec::new(), ends: Vec::with_capacity(self.vocab_size) };
+        for id in 0..self.vocab_size as u32 {
+            match &self.bpe {
+                Bpe::Gpt2(_) if Some(id) == self.eos_token_id => {}
+                Bpe::Gpt2(bpe) => tokens.bytes.extend(bpe.decode_bytes(&[id]).map_err(error)?),
+                Bpe::Files(inner) if is_special(inner, id) => {}
+                Bpe::Files(inner) => {
+                    let spelled = inner.id_to_token(id).unwrap_or_default();
+                    for c in spelled.chars() {
+                        let Some(byte) = byte_of(c) else {
+                            return Err(error(format!("token {id}, {spelled:?}, is not spelled in bytes")));
+                        };
+                        tokens.bytes.push(byte);
+                    }
+                }
+            }
+            tokens.ends.push(tokens.bytes.len());
+        }
+        Ok(tokens)
+    }
+
     /// One more than the highest id.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
@@ -171,6 +197,41 @@ impl Tokenizer {
     pub fn eos_token_id(&self) -> Option<u32> {
         self.eos_token_id
     }
+}
+
+/// What each token of a vocabulary spells. A token may end inside a character.
+#[derive(Debug, Clone)]
+pub struct TokenBytes {
+    bytes: Vec<u8>,
+    /// Where each token's bytes end.
+    ends: Vec<usize>,
+}
+
+impl TokenBytes {
+    /// The bytes of a token; none of a special one, nor of an id that is none.
+    #[inline]
+    pub fn get(&self, token_id: u32) -> &[u8] {
+        let token_id = token_id as usize;
+        let Some(&end) = self.ends.get(token_id) else { return &[] };
+        let start = token_id.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..end]
+    }
+}
+
+/// The byte that a character of a byte-level vocabulary stands for: printable ones for themselves, the
+/// others, in order, for the characters from U+0100 on.
+///
+/// Source: `bytes_to_unicode` of GPT-2's `encoder.py`.
+fn byte_of(c: char) -> Option<u8> {
+    let is_printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    match u32::from(c) {
+        code @ 0..=0xff => Some(code as u8).filter(|&byte| is_printable(byte)),
+        code => (0..=u8::MAX).filter(|&byte| !is_printable(byte)).nth(code as usize - 0x100),
+    }
+}
+
+fn is_special(inner: &tokenizers::Tokenizer, id: u32) -> bool {
+    inner.get_added_tokens_decoder().get(&id).is_some_and(|token| token.special)
 }
 
 /// GPT-2's pipeline around a BPE model: no normaliser, byte-level words without a prefix space.
@@ -247,6 +308,20 @@ mod tests {
                 let ids = tokenizer.encode(case).expect("encodes");
                 assert_eq!(tokenizer.decode(&ids).expect("decodes"), case);
             }
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_its_tokens_are_the_text() {
+        for tokenizer in [Tokenizer::gpt2().expect("embedded"), trained()] {
+            let bytes = tokenizer.token_bytes().expect("byte-level");
+            for text in ["a cat, 8k", "  é 漢字 👩‍👩‍👧\n\t\u{a0}\u{ad}\0", "<|endoftext|>"] {
+                let ids = tokenizer.encode(text).expect("short");
+                let spelled: Vec<u8> = ids.iter().flat_map(|&id| bytes.get(id)).copied().collect();
+                assert_eq!(spelled, text.as_bytes());
+            }
+            assert!(bytes.get(tokenizer.eos_token_id().expect("present")).is_empty());
+            assert!(bytes.get(u32::MAX).is_empty());
         }
     }
 

@@ -149,6 +149,11 @@ impl TextRules {
         state.met
     }
 
+    /// The musts that stand in a whole text.
+    pub fn met_in(&self, text: &str) -> u64 {
+        self.met(&self.read_context(&self.start, text))
+    }
+
     /// All musts.
     pub fn all_met(&self) -> u64 {
         u64::MAX.checked_shr(64 - self.musts.len() as u32).unwrap_or(0)

@@ -334,7 +334,7 @@ fn pair_up(
     for split in splits {
         let part = part_of(&split.main_content, config);
         let mut pairs = sources::pairs(split, config.seed, rephraser)?;
-        if config.keep == Keep::Exact {
+        if config.keep != Keep::Free {
             let exact = |pair: &Pair| sources::exact(pair, split, config.min_modifiers);
             pairs = pairs.iter().filter_map(exact).collect();
         }

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 ///
 /// The defaults are the released demo's (8 beams, length penalty -1, 75 tokens); those of sampling
 /// are transformers'.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DecodingSettings {
     /// Hypotheses kept at each step (default 8; 1 is greedy, and what `do_sample` takes).
@@ -147,7 +147,7 @@ impl DecodingSettings {
 
     /// The length of an answer that its score is divided by, of `num_generated` tokens without the
     /// end token.
-    pub(super) fn hypothesis_len(&self, prompt_len: usize, num_generated: usize, finish: Finish) -> usize {
+    pub(crate) fn hypothesis_len(&self, prompt_len: usize, num_generated: usize, finish: Finish) -> usize {
         match self.length_normalization {
             LengthNormalization::Generated => num_generated + usize::from(finish == Finish::Eos),
             LengthNormalization::Total => prompt_len + num_generated,

@@ -82,7 +82,9 @@ impl Targets {
         let all = training_texts.join("\n").to_lowercase();
         let is_unseen = |pair: &Pair| {
             let target = match keep {
-                Keep::Exact => pair.y.get(template::kept_words(&pair.x).len()..).unwrap_or(&pair.y),
+                Keep::Exact | Keep::Words => {
+                    pair.y.get(template::kept_words(&pair.x).len()..).unwrap_or(&pair.y)
+                }
                 Keep::Free => &pair.y,
             };
             !all.contains(target.trim_matches([',', ' ']).to_lowercase().as_str())
@@ -177,7 +179,9 @@ impl Targets {
     /// Inputs with what people added to each; none if answers do not open with their inputs.
     pub fn additions(&self) -> Vec<(&str, &str)> {
         match self.keep {
-            Keep::Exact => self.pairs.iter().map(|pair| (pair.x.as_str(), pair.addition())).collect(),
+            Keep::Exact | Keep::Words => {
+                self.pairs.iter().map(|pair| (pair.x.as_str(), pair.addition())).collect()
+            }
             Keep::Free => Vec::new(),
         }
     }

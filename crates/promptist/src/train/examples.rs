@@ -43,7 +43,7 @@ impl Example {
         let mut token_ids = tokenizer.encode(&template::prompt(x))?;
         let added = match keep {
             Keep::Free => y,
-            Keep::Exact => {
+            Keep::Exact | Keep::Words => {
                 let kept = format!("{},", template::kept_words(x));
                 let Some(added) = y.strip_prefix(&kept) else {
                     return Err(Error::config(

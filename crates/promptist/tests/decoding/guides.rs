@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use promptist::decoding::{Finish, Guide, Hypothesis, RawDecodingSettings, Request, generate_each, sample_key};
+use promptist::decoding::{
+    Finish, Guide, Hypothesis, RawDecodingSettings, Request, generate_each, sample_key,
+};
 use proptest::prelude::*;
 
 use super::toy::Toy;

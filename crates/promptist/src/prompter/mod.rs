@@ -1,9 +1,22 @@
 //! From what a user types to adapted prompts: start reading here.
 //!
-//! [`Prompter::adapt`] is the whole path: template, tokenizer, search, tokenizer, output filter.
-//! A row's answer depends on its text, the model, the settings and the seed; never on the rows
+//! [`Prompter::adapt`] is the whole path: layout, template, tokenizer, search, tokenizer, output filter,
+//! rules. `request` is what is asked; `layout` what the model sees of an input and where the input
+//! stands in the answer; `rules` and `guide` are bans, musts and budgets, compiled and as the search
+//! follows them; `answer` makes an output of a hypothesis and checks it; `variants`, `explain` and
+//! `receipt` are what their names say. A row's answer depends on its text, the model, the settings and the seed; never on the rows
 //! beside it.
 
+mod answer;
+mod explain;
+mod guide;
+mod layout;
+mod receipt;
+mod request;
+mod rules;
+mod variants;
+
+use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::Device;
@@ -12,7 +25,7 @@ use serde_json::Value;
 
 use crate::decoding::teacher_forcing::{self, ForcedText, Observation};
 use crate::decoding::{
-    self, DecodingSettings, Finish, Guided, Hypothesis, LanguageModel, RawDecodingSettings, Request,
+    self, DecodingSettings, Finish, Guide, Guided, Hypothesis, LanguageModel, RawDecodingSettings, Request,
     sample_key,
 };
 use crate::engine::precision_report::{PRECISION_REPORT, PrecisionReport};
@@ -21,9 +34,19 @@ use crate::error::{Error, Result};
 use crate::gpt2::{Gpt2, Gpt2Config, folder};
 use crate::model_source::ModelFiles;
 use crate::nn::Parameters;
-use crate::output_filter::{self, FilterRule};
+use crate::syntax::Protect;
 use crate::template::{self, Keep};
 use crate::tokenizer::Tokenizer;
+
+pub use self::answer::{KeptRules, Output, TokenUse};
+pub use self::explain::PhraseEffect;
+pub use self::receipt::{Difference, Receipt, Record};
+pub use self::request::{AdaptRequest, AdaptSettings};
+pub use self::variants::{added_words, distance};
+
+use self::guide::AnswerGuide;
+use self::layout::Layout;
+use self::rules::Rules;
 
 /// A language model that adapts prompts, with its tokenizer and its own default settings.
 pub struct Prompter {
@@ -31,6 +54,7 @@ pub struct Prompter {
     tokenizer: Tokenizer,
     defaults: ModelDefaults,
     identity: ModelIdentity,
+    tokenizer_sha256: String,
 }
 
 /// What a prompter computes with.
@@ -92,46 +116,8 @@ struct OurDefaults {
 /// The input that says nothing, where a model names no other.
 const NEUTRAL_INPUT: &str = "an image";
 
-/// How to adapt, beside the model.
-#[derive(Debug, Clone, Default)]
-pub struct AdaptRequest {
-    /// Decoding settings that override the model's.
-    pub decoding: RawDecodingSettings,
-    /// What becomes of the user's words; the model's own choice if absent, else free.
-    pub keep: Option<Keep>,
-    /// How hard additions are pushed to fit the input; the model's own choice if absent, else 1,
-    /// which is not at all. See [`Guided`].
-    pub guidance_scale: Option<f32>,
-    /// Whether outputs pass the filter.
-    pub filter: bool,
-    /// Whether artists whom the input does not name are taken out of outputs.
-    pub no_artists: bool,
-    /// Whether row i is sampled with seed + i.
-    pub vary_rows: bool,
-}
-
-/// [`AdaptRequest`] over the model's defaults: complete and checked.
-#[derive(Debug, Clone, Serialize)]
-pub struct AdaptSettings {
-    /// The search.
-    #[serde(flatten)]
-    pub decoding: DecodingSettings,
-    /// What becomes of the user's words.
-    pub keep: Keep,
-    /// How hard additions are pushed to fit the input; 1 is not at all.
-    pub guidance_scale: f32,
-    /// Whether outputs pass the filter.
-    pub filter: bool,
-    /// Whether artists whom the input does not name are taken out.
-    pub no_artists: bool,
-    /// Whether row i is sampled with seed + i.
-    pub vary_rows: bool,
-    /// What the model computes in: the model's, not to be changed here.
-    pub precision: Precision,
-}
-
 /// The answers to one input.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Adapted {
     /// What the user typed, as it was given.
     pub user_input: String,
@@ -139,24 +125,11 @@ pub struct Adapted {
     pub outputs: Vec<Output>,
     /// The seed that was drawn with; none without sampling.
     pub seed: Option<u64>,
+    /// How many outputs were asked for, if there are fewer that far apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<usize>,
     /// Decoding time of the batch that the input was in.
     pub elapsed_ms: f64,
-}
-
-/// One adapted prompt.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Output {
-    /// The adapted prompt.
-    pub text: String,
-    /// The hypothesis score that ranks the outputs.
-    pub score: f32,
-    /// The generated ids, before the filter: no prompt, no kept words, no end token.
-    pub token_ids: Vec<u32>,
-    /// How it came to its end.
-    pub finish: Finish,
-    /// Rules of the output filter that changed the text.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub filtered: Vec<FilterRule>,
 }
 
 impl Prompter {
@@ -191,6 +164,7 @@ impl Prompter {
             ModelFiles::Embedded(_) => Tokenizer::from_json(&files.read("tokenizer.json")?)?,
             ModelFiles::Folder { path, .. } => Tokenizer::open(path)?,
         };
+        let tokenizer_sha256 = receipt::tokenizer_sha256(files)?;
         if tokenizer.vocab_size() > config.vocab_size {
             return Err(Error::file(
                 &config_path,
@@ -206,7 +180,7 @@ impl Prompter {
             let eos_token_id = config.eos_token_id.or(tokenizer.eos_token_id());
             defaults.decoding.eos_token_id = eos_token_id.map(|id| vec![id]);
         }
-        Ok(Self { model, tokenizer, defaults, identity })
+        Ok(Self { model, tokenizer, defaults, identity, tokenizer_sha256 })
     }
 
     /// Which model this is.
@@ -263,7 +237,7 @@ impl Prompter {
         if trimmed.is_empty() {
             return Err(Error::EmptyPrompt);
         }
-        self.prompt_ids(trimmed, kept_words(trimmed, keep).as_ref())
+        self.prompt_ids(&Layout::new(trimmed, keep, &Protect::default(), self.neutral_input()))
     }
 
     /// What becomes of the user's words if a request does not say.
@@ -297,15 +271,64 @@ impl Prompter {
         if !(0.0..=20.0).contains(&guidance_scale) {
             return Err(Error::config("guidance_scale", format!("{guidance_scale} is not in 0..=20")));
         }
-        Ok(AdaptSettings {
+        let strength = request.strength.unwrap_or(1.0);
+        for (key, value) in [("strength", Some(strength)), ("min_distance", request.min_distance)] {
+            if let Some(value) = value.filter(|value| !(0.0..=1.0).contains(value)) {
+                return Err(Error::config(key, format!("{value} is not in 0..=1")));
+            }
+        }
+        let mut settings = AdaptSettings {
             decoding,
             keep: request.keep.or(ours.keep).unwrap_or_default(),
             guidance_scale,
             filter: request.filter,
             no_artists: request.no_artists,
             vary_rows: request.vary_rows,
+            ban: request.ban.clone(),
+            must_include: request.must_include.clone(),
+            protect: request.protect.clone(),
+            target: request.target.clone(),
+            budget: request.budget,
+            min_distance: request.min_distance,
+            seeds: request.seeds.clone(),
+            strength,
+            explain: request.explain,
             precision: self.precision(),
-        })
+            rules: Arc::default(),
+        };
+        if !settings.seeds.is_empty() {
+            let not_with_seeds = |key: &str, why: &str| Err(Error::config(key, why.to_owned()));
+            if settings.min_distance.is_some() {
+                return not_with_seeds(
+                    "min_distance",
+                    "answers of their own seeds know nothing of each other",
+                );
+            }
+            if !settings.decoding.do_sample {
+                return not_with_seeds("seeds", "needs sampling: a search gives every seed the same answer");
+            }
+            if request.decoding.num_return_sequences.is_some_and(|n| n != 1) {
+                return not_with_seeds("num_return_sequences", "each seed has one answer");
+            }
+            settings.decoding.num_return_sequences = 1;
+        }
+        if let (true, Some(must)) = (
+            settings.filter,
+            settings.must_include.iter().find(|must| crate::data::safety::check(must).is_some()),
+        ) {
+            let reason = format!("`{must}` is unsafe and the filter takes it out; turn the filter off");
+            return Err(Error::config("must_include", reason));
+        }
+        self.compiled(settings)
+    }
+
+    /// Settings that were written down, ready to be used again.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a rule no longer compiles, as when a target's folder is gone.
+    pub fn compiled(&self, settings: AdaptSettings) -> Result<AdaptSettings> {
+        let rules = Arc::new(Rules::compile(&settings, &self.tokenizer)?);
+        Ok(AdaptSettings { rules, ..settings })
     }
 
     /// Adapts a batch of inputs; `first_row` is the number of the first among all rows, for
@@ -322,8 +345,12 @@ impl Prompter {
             .map(|(row, user_input)| self.prepare(user_input, settings, row))
             .collect();
         let rows: Vec<&Prepared> = prepared.iter().flatten().collect();
-        let mut answers = match self.decode(&rows, settings) {
-            Ok(answers) => answers.into_iter(),
+        let outputs = match settings.min_distance {
+            Some(min_distance) => self.variants(&rows, settings, min_distance),
+            None => self.outputs(&rows, settings, 0),
+        };
+        let mut outputs = match outputs {
+            Ok(outputs) => outputs.into_iter(),
             Err(error) => return all_failed(prepared, &error),
         };
         let elapsed_ms = started.elapsed().as_secs_f64() * 1e3;
@@ -331,19 +358,86 @@ impl Prompter {
             .into_iter()
             .map(|prepared| {
                 let prepared = prepared?;
-                let hypotheses = answers.next().unwrap_or_default();
-                let outputs = hypotheses
-                    .into_iter()
-                    .map(|hypothesis| self.output(&prepared, hypothesis, settings))
-                    .collect::<Result<_>>()?;
+                let mut outputs = outputs.next().unwrap_or_else(|| Ok(Vec::new()))?;
+                if settings.explain {
+                    for output in &mut outputs {
+                        output.phrases = self.explain(&prepared, output, settings)?;
+                    }
+                }
+                let asked = settings.decoding.num_return_sequences;
+                let is_short = settings.min_distance.is_some() && outputs.len() < asked;
                 Ok(Adapted {
                     user_input: prepared.user_input,
                     outputs,
                     seed: settings.decoding.do_sample.then_some(prepared.seed),
+                    asked: is_short.then_some(asked),
                     elapsed_ms,
                 })
             })
             .collect()
+    }
+
+    /// The outputs of each row, best first; of seeds, in their order. Another `round` draws others.
+    ///
+    /// # Errors
+    /// What ends the whole batch; a row's own errors are inside.
+    fn outputs(
+        &self,
+        rows: &[&Prepared],
+        settings: &AdaptSettings,
+        round: u64,
+    ) -> Result<Vec<Result<Vec<Output>>>> {
+        if settings.strength == 0.0 && settings.must_include.is_empty() {
+            return Ok(rows.iter().map(|row| Ok(vec![identity(row)])).collect());
+        }
+        let of_seeds = settings.seeds.len();
+        let mut answers = self.decode(rows, settings, round)?.into_iter();
+        let row_outputs = |row: &&Prepared| {
+            let mut outputs = Vec::new();
+            for at in 0..of_seeds.max(1) {
+                let hypotheses = answers.next().unwrap_or_default();
+                let made = hypotheses.into_iter().map(|hypothesis| self.output(row, hypothesis, settings));
+                let made = made.map(|output| {
+                    output.map(|output| Output { seed: settings.seeds.get(at).copied(), ..output })
+                });
+                outputs.extend(good_or_first_error(made)?);
+            }
+            Ok(outputs)
+        };
+        Ok(rows.iter().map(row_outputs).collect())
+    }
+
+    /// [`outputs`](Self::outputs) that are far enough apart.
+    fn variants(
+        &self,
+        rows: &[&Prepared],
+        settings: &AdaptSettings,
+        min_distance: f64,
+    ) -> Result<Vec<Result<Vec<Output>>>> {
+        let asked = settings.decoding.num_return_sequences;
+        let mut taken: Vec<Result<Vec<_>>> = rows.iter().map(|_| Ok(Vec::new())).collect();
+        for round in 0..variants::ROUNDS {
+            let is_open = |taken: &Result<Vec<_>>| matches!(taken, Ok(taken) if taken.len() < asked);
+            let open: Vec<usize> = (0..rows.len()).filter(|&row| is_open(&taken[row])).collect();
+            if open.is_empty() {
+                break;
+            }
+            let open_rows: Vec<&Prepared> = open.iter().map(|&row| rows[row]).collect();
+            let candidates = self.outputs(&open_rows, &variants::of_round(settings, round), round)?;
+            for (row, candidates) in open.into_iter().zip(candidates) {
+                match (candidates, &mut taken[row]) {
+                    (Ok(candidates), Ok(taken)) => {
+                        variants::take_apart(taken, candidates, &rows[row].layout, (min_distance, asked))
+                    }
+                    (Err(error), of_row) if round == 0 => *of_row = Err(error),
+                    _ => {}
+                }
+            }
+        }
+        let outputs = |taken: Result<Vec<(_, Output)>>| {
+            taken.map(|taken| taken.into_iter().map(|(_, output)| output).collect())
+        };
+        Ok(taken.into_iter().map(outputs).collect())
     }
 
     /// The ids that the model continues, checked against its context.
@@ -352,8 +446,8 @@ impl Prompter {
         if trimmed.is_empty() {
             return Err(Error::EmptyPrompt);
         }
-        let kept = kept_words(trimmed, settings.keep);
-        let prompt_ids = self.prompt_ids(trimmed, kept.as_ref())?;
+        let layout = Layout::new(trimmed, settings.keep, &settings.rules.protect, self.neutral_input());
+        let prompt_ids = self.prompt_ids(&layout)?;
         let (max_new_tokens, n_positions) = (settings.decoding.max_new_tokens, self.config().n_positions);
         if prompt_ids.len() + max_new_tokens > n_positions {
             return Err(Error::PromptTooLong {
@@ -362,29 +456,40 @@ impl Prompter {
                 n_positions,
             });
         }
+        let guide = AnswerGuide::new(&settings.rules, layout.kept.as_ref())?;
         let offset = if settings.vary_rows { row } else { 0 };
         Ok(Prepared {
             user_input: user_input.to_owned(),
+            layout,
             prompt_ids,
-            kept,
+            guide: guide.map(Arc::new),
             seed: settings.decoding.seed.wrapping_add(offset),
         })
     }
 
     /// The input under the template and, where they are kept, its words as the answer's beginning.
-    fn prompt_ids(&self, trimmed: &str, kept: Option<&KeptWords>) -> Result<Vec<u32>> {
-        let mut prompt_ids = self.tokenizer.encode(&template::prompt(trimmed))?;
-        if let Some(kept) = kept {
+    fn prompt_ids(&self, layout: &Layout) -> Result<Vec<u32>> {
+        let mut prompt_ids = self.tokenizer.encode(&template::prompt(&layout.plain))?;
+        if let Some(kept) = &layout.kept {
             prompt_ids.extend(self.tokenizer.encode(&template::answer(&kept.for_model))?);
         }
         Ok(prompt_ids)
     }
 
+    fn neutral_input(&self) -> &str {
+        self.defaults.ours.neutral_input.as_deref().unwrap_or(NEUTRAL_INPUT)
+    }
+
     /// The answers to each row, by whatever computes.
-    fn decode(&self, rows: &[&Prepared], settings: &AdaptSettings) -> Result<Vec<Vec<Hypothesis>>> {
+    fn decode(
+        &self,
+        rows: &[&Prepared],
+        settings: &AdaptSettings,
+        round: u64,
+    ) -> Result<Vec<Vec<Hypothesis>>> {
         match &self.model {
-            Model::Engine(engine) => self.decode_with(&**engine, rows, settings),
-            Model::TensorLibrary(model) => self.decode_with(&**model, rows, settings),
+            Model::Engine(engine) => self.decode_with(&**engine, rows, settings, round),
+            Model::TensorLibrary(model) => self.decode_with(&**model, rows, settings, round),
         }
     }
 
@@ -393,78 +498,68 @@ impl Prompter {
         model: &M,
         rows: &[&Prepared],
         settings: &AdaptSettings,
+        round: u64,
     ) -> Result<Vec<Vec<Hypothesis>>> {
-        let requests = rows.iter().map(|row| Request {
+        let request = |row: &&Prepared, seed: u64| Request {
             prompt: row.prompt_ids.clone(),
-            settings: DecodingSettings { seed: row.seed, ..settings.decoding.clone() },
-            sample_key: sample_key(row.user_input.trim()),
-            guide: None,
+            settings: DecodingSettings { seed, ..settings.decoding.clone() },
+            sample_key: sample_key(row.layout.input.as_str()).wrapping_add(round),
+            guide: row.guide.clone().map(|guide| -> Arc<dyn Guide> { guide }),
+        };
+        let requests = rows.iter().flat_map(|row| -> Vec<Request> {
+            match settings.seeds.as_slice() {
+                [] => vec![request(row, row.seed)],
+                seeds => seeds.iter().map(|&seed| request(row, seed)).collect(),
+            }
         });
         if settings.guidance_scale == 1.0 {
             return decoding::generate_each(model, requests);
         }
-        let neutral_input = self.defaults.ours.neutral_input.as_deref().unwrap_or(NEUTRAL_INPUT);
-        let neutral_kept = kept_words(neutral_input, settings.keep);
-        let neutral_prompt = &self.prompt_ids(neutral_input, neutral_kept.as_ref())?;
+        let neutral = Layout::new(self.neutral_input(), settings.keep, &Protect::default(), NEUTRAL_INPUT);
+        let neutral_prompt = &self.prompt_ids(&neutral)?;
         let guided = Guided { model, scale: settings.guidance_scale, neutral_prompt };
         decoding::generate_each(&guided, requests)
-    }
-
-    fn output(
-        &self,
-        prepared: &Prepared,
-        hypothesis: Hypothesis,
-        settings: &AdaptSettings,
-    ) -> Result<Output> {
-        let answer = self.tokenizer.decode(&hypothesis.token_ids)?;
-        let mut filtered = Vec::new();
-        let mut text = answer.trim().to_owned();
-        if settings.filter || settings.no_artists {
-            let filter = output_filter::Filter {
-                tidy: settings.filter,
-                no_artists: settings.no_artists,
-                user_input: prepared.user_input.trim(),
-                is_cut: hypothesis.finish == Finish::Length,
-                has_head: prepared.kept.is_none(),
-            };
-            (text, filtered) = filter.apply(&text);
-        }
-        if let Some(kept) = &prepared.kept {
-            text = kept.with(&text);
-        }
-        Ok(Output {
-            text,
-            score: hypothesis.score,
-            token_ids: hypothesis.token_ids,
-            finish: hypothesis.finish,
-            filtered,
-        })
     }
 }
 
 /// An input ready to be decoded.
 struct Prepared {
     user_input: String,
+    layout: Layout,
     prompt_ids: Vec<u32>,
-    kept: Option<KeptWords>,
+    /// The rules before the answer's first token.
+    guide: Option<Arc<AnswerGuide>>,
     seed: u64,
 }
 
-/// The user's words as they open the answer.
-#[derive(Debug, Clone, PartialEq)]
-struct KeptWords {
-    /// Byte for byte what was typed, white space around it aside.
-    text: String,
-    /// What the model sees as the answer's beginning: the words without their closing punctuation,
-    /// and a comma, after which it can only add a phrase.
-    for_model: String,
+/// The answer that adds nothing.
+fn identity(prepared: &Prepared) -> Output {
+    Output {
+        text: prepared.layout.input.clone(),
+        score: 0.0,
+        token_ids: Vec::new(),
+        finish: Finish::Eos,
+        filtered: Vec::new(),
+        seed: None,
+        restored: Vec::new(),
+        rules: None,
+        phrases: Vec::new(),
+    }
 }
 
-/// The user's words as they open the answer, where they do.
-fn kept_words(user_input: &str, keep: Keep) -> Option<KeptWords> {
-    match keep {
-        Keep::Exact => Some(KeptWords::new(user_input)),
-        Keep::Free => None,
+/// Those outputs that were made; the first error if there are none.
+fn good_or_first_error(outputs: impl Iterator<Item = Result<Output>>) -> Result<Vec<Output>> {
+    let (mut good, mut first_error) = (Vec::new(), None);
+    for output in outputs {
+        match output {
+            Ok(output) => good.push(output),
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    match (good.is_empty(), first_error) {
+        (true, Some(error)) => Err(error),
+        (true, None) => Err(Error::Rules("the search found no way to keep to all of them".to_owned())),
+        _ => Ok(good),
     }
 }
 
@@ -473,26 +568,6 @@ fn pick_precision(files: &ModelFiles, sha256: &str) -> Result<Precision> {
     match files.read_optional(PRECISION_REPORT)? {
         Some(bytes) => Ok(PrecisionReport::parse(&files.path(PRECISION_REPORT), &bytes)?.pick(sha256)),
         None => Ok(Precision::F32),
-    }
-}
-
-impl KeptWords {
-    fn new(user_input: &str) -> Self {
-        let for_model = format!("{},", template::kept_words(user_input));
-        Self { text: user_input.to_owned(), for_model }
-    }
-
-    /// The kept words and what the model added.
-    fn with(&self, addition: &str) -> String {
-        let addition = addition.trim_start_matches([',', ' ']);
-        if addition.is_empty() {
-            return self.text.clone();
-        }
-        let separator = match self.text.ends_with([',', '.', ';', ':', '!', '?']) {
-            true => " ",
-            false => ", ",
-        };
-        format!("{}{separator}{addition}", self.text)
     }
 }
 
@@ -521,25 +596,4 @@ fn all_failed(prepared: Vec<Result<Prepared>>, error: &Error) -> Vec<Result<Adap
         Err(prepared.err().unwrap_or_else(|| Error::Decoding(error.to_string())))
     };
     prepared.into_iter().map(failed).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kept_words_open_the_answer_byte_for_byte() {
-        let cases = [
-            ("a cat", "a cat,", "a cat, 8k"),
-            ("A cat sits.", "A cat sits,", "A cat sits. 8k"),
-            ("a cat, (red:1.2),", "a cat, (red:1.2),", "a cat, (red:1.2), 8k"),
-            ("why?", "why?,", "why? 8k"),
-        ];
-        for (input, for_model, expected) in cases {
-            let kept = KeptWords::new(input);
-            assert_eq!(kept.for_model, for_model);
-            assert_eq!(kept.with(" 8k"), expected);
-            assert_eq!(kept.with(""), input);
-        }
-    }
 }
