@@ -352,6 +352,10 @@ impl Sources {
     }
 
     fn add_phrase(&mut self, phrase: &Phrase, owner: Owner) -> Result<(), String> {
+        if let Owner::Ban { entry, .. } = owner {
+            let owner = Owner::Ban { entry, tokens: 1 };
+            self.patterns.extend(phrase.joined().into_iter().map(|string| (string, owner)));
+        }
         match (phrase.patterns(), owner) {
             (Patterns::Strings(strings), _) => {
                 self.patterns.extend(strings.into_iter().map(|string| (string, owner)));
