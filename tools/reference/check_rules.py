@@ -4,12 +4,12 @@
     python tools/reference/check_rules.py --self-test
 
 A line of a file is `{"text": answer, "context": text that was there before, "bans": [...], "musts": [...]}`;
-all but `text` may be missing. `context` is a prefix of `text`: what stands complete in it is excused. Prints a
-JSON line for every answer that breaks a rule, then a summary; exits with 1 if one did or could not be checked.
+all but `text` may be missing. `context` is a prefix of `text`: what stands complete in it is excused. Prints
+a JSON line for every answer that breaks a rule, then a summary; exits with 1 if one did or was unreadable.
 
 The rules are those that `promptist::constraints` documents, written another way: the whole text is cut into
-tokens, windows of tokens are looked up in sets, plurals are traced back to their singulars, regexes are
-Python's. Regexes that Python cannot read (`\\p{...}`, class operations) are errors here, never passed over.
+tokens, windows of tokens are looked up in sets, words are cut in two to find phrases that are written
+together, plurals are traced back to their singulars, regexes are Python's. Regexes that Python cannot read (`\\p{...}`, class operations) are errors here, never passed over.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import json
 import re
 import sys
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,14 +45,19 @@ LIST_OF_CATEGORY = {
 }
 
 APOSTROPHES = "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}\u201a\u201b\u02bc\u2032\u00b4"
-INVISIBLE = re.compile("[\u00ad\u115f\u1160\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\U000e0001\U000e0020-\U000e007f]")
+INVISIBLE = re.compile(
+    "[\u00ad\u115f\u1160\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff"
+    "\U000e0001\U000e0020-\U000e007f]"
+)
 UNDECOMPOSED = str.maketrans({
     "æ": "ae", "đ": "d", "ħ": "h", "ı": "i", "ł": "l", "ø": "o", "œ": "oe", "ß": "ss", "ŧ": "t", "ς": "σ",
 })  # fmt: skip
-# White space as Unicode has it; Python's `\\s` holds four separators more.
-JOINT = re.compile("[\\t-\\r \\x85\\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000_'`\u2010-\u2015\u2212-]")
+# White space as Unicode has it; Python's `\s` holds four separators more.
+JOINT = re.compile(
+    "[\\t-\\r \\x85\\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000_'`\u2010-\u2015\u2212-]"
+)
 STAND_IN = "\N{LATIN LETTER BILABIAL CLICK}"
-"""A letter that stands for `*` while a phrase is cut into words, so that it stays with the word it touches."""
+"""A letter that stands for `*` while a phrase is cut into words, and stays with the word it touches."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,8 @@ def fold(character: str) -> str:
         return "'"
     if character in "™℠":
         return character
-    kept = [c for c in unicodedata.normalize("NFKD", character) if not unicodedata.category(c).startswith("M")]
+    decomposed = unicodedata.normalize("NFKD", character)
+    kept = [c for c in decomposed if not unicodedata.category(c).startswith("M")]
     return INVISIBLE.sub("", "".join(kept).lower().translate(UNDECOMPOSED))
 
 
@@ -151,6 +159,9 @@ class Bans:
     inflected: dict[tuple[str, ...], set[int]] = field(default_factory=dict)
     exact: dict[tuple[str, ...], set[int]] = field(default_factory=dict)
     starred: list[tuple[list[Starred], int]] = field(default_factory=list)
+    joined: dict[tuple[str, str], set[int]] = field(default_factory=dict)
+    """Phrases that also stand where they are written as one word: all words but the last, the last."""
+    joined_starred: list[tuple[str, Starred, int]] = field(default_factory=list)
     regexes: list[tuple[str, int]] = field(default_factory=list)
 
     def add(self, entry: str, index: int, lists: Path) -> None:
@@ -169,12 +180,21 @@ class Bans:
 
     def add_phrase(self, phrase: str, index: int) -> None:
         if "*" not in phrase:
-            self.inflected.setdefault(words_of(phrase), set()).add(index)
+            words = words_of(phrase)
+            self.inflected.setdefault(words, set()).add(index)
+            if can_be_joined(words):
+                self.joined.setdefault(("".join(words[:-1]), words[-1]), set()).add(index)
             return
         words = words_of(phrase.replace("*", STAND_IN))
         if any(word.strip(STAND_IN) == "" or STAND_IN in word.strip(STAND_IN) for word in words):
             raise ValueError(f"{phrase}: a `*` that is not at the edge of a word")
-        self.starred.append(([Starred.of(word) for word in words], index))
+        starred = [Starred.of(word) for word in words]
+        self.starred.append((starred, index))
+        *before, last = starred
+        stars_between = any(one.open_end or two.open_start for one, two in pairwise(starred))
+        if can_be_joined([word.stem for word in starred]) and not stars_between:
+            edges = Starred(last.stem, before[0].open_start, last.open_end)
+            self.joined_starred.append(("".join(word.stem for word in before), edges, index))
 
     def find(self, text: str, kept: int) -> dict[int, str]:
         """The entries that stand in `text` and end behind its first `kept` characters, and where."""
@@ -195,6 +215,13 @@ class Bans:
                 hit(self.exact.get((*before, last.text), set()), window[0].start, last.last)
                 for word in {last.text} | singulars(last.text):
                     hit(self.inflected.get((*before, word), set()), window[0].start, last.last)
+            for at in range(1, len(last.text)):
+                before, rest = last.text[:at], last.text[at:]
+                for word in {rest} | singulars(rest):
+                    hit(self.joined.get((before, word), set()), last.start, last.last)
+            for before, edges, index in self.joined_starred:
+                if joined_stands(before, edges, last.text):
+                    hit({index}, last.start, last.last)
             for words, index in self.starred:
                 window = tokens[max(0, end + 1 - len(words)) : end + 1]
                 stands = len(window) == len(words) and all(
@@ -212,14 +239,37 @@ class Bans:
 
 
 def plural_stands(words: list[Starred], window: list[Token]) -> bool:
-    """The last word in its plural; behind a star in front only its end is known, behind a word's star nothing."""
+    """The last word in its plural; behind a star only its end is known, before one nothing."""
     *before, last = words
-    ends = [window[-1].text[at:] for at in range(len(window[-1].text))] if last.open_start else [window[-1].text]
+    token = window[-1].text
+    ends = [token[at:] for at in range(len(token))] if last.open_start else [token]
     return (
         not last.open_end
         and all(word.matches(token.text) for word, token in zip(before, window[:-1], strict=True))
         and any(last.stem in singulars(end) for end in ends)
     )
+
+
+def can_be_joined(words: Sequence[str]) -> bool:
+    """Two words or more, no marks, and no digits that would make another number."""
+
+    def is_digit(c: str) -> bool:
+        return unicodedata.category(c).startswith("N")
+
+    return (
+        len(words) > 1
+        and all(word[0].isalnum() for word in words)
+        and not any(is_digit(one[-1]) and is_digit(two[0]) for one, two in pairwise(words))
+    )
+
+
+def joined_stands(before: str, last: Starred, token: str) -> bool:
+    """`before` and the last word, in its plural too, as one word; stars only at its two ends."""
+    if last.open_end:
+        return Starred(before + last.stem, last.open_start, True).matches(token)
+    starts = range(len(token)) if last.open_start else [0]
+    rests = [token[at + len(before) :] for at in starts if token.startswith(before, at)]
+    return any(rest == last.stem or last.stem in singulars(rest) for rest in rests)
 
 
 def words_of(phrase: str) -> tuple[str, ...]:
@@ -234,8 +284,8 @@ def category(name: str, lists: Path) -> list[str]:
 
     if name == "artists":
         common = lines("artists_common.txt")
-        names = [line for line in lines("artists.txt") if line not in common]
-        return names + [f"{credit} {line}" for line in common for credit in ("by", "style of")]
+        names = [line for line in lines("artists.txt") + lines("artists_more.txt") if line not in common]
+        return names + lines("credits.txt") + [f"by {line}" for line in common]
     if name == "unsafe":
         listed, section = [], None
         for line in lines("unsafe.txt"):
@@ -306,7 +356,7 @@ def python_regex(regex: str) -> str:
 
 
 def check(row: dict, lists: Path = LISTS) -> dict:
-    """`banned`: indices of the bans that stand in the text, with where; `missing`: of the musts that do not."""
+    """`banned`: indices of the bans that stand in the text, and where; `missing`: of musts that do not."""
     text, context = row["text"], row.get("context") or ""
     if not text.startswith(context):
         raise ValueError("the context is not a prefix of the text")
@@ -343,7 +393,8 @@ def self_test(cases: Path) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
     parser.add_argument("--lists", type=Path, default=LISTS, help="folder of the category lists")
     parser.add_argument("--self-test", action="store_true", help="check the checker")

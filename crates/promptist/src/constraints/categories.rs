@@ -1,21 +1,17 @@
-//! Categories of phrases with names: what `@artists` bans, and what an added phrase is said to be.
+//! Categories of phrases with names: what `@artists` bans.
 //!
 //! A category is a list in `data/lists/`, one phrase a line, each matched as if it were a ban entry of its
 //! own. The lists are curated by hand: nets with holes, not classifiers. Most are those by which the data
 //! stage tells modifiers from subjects ([`crate::data::main_content`]), so "front" is a word of `@camera`
-//! and "design" one of `@medium`.
+//! and "design" one of `@medium`. [`super::categorize`] asks which of them a phrase belongs to.
 
 use std::fmt;
 use std::sync::LazyLock;
 
-use crate::data::artists;
-use crate::data::lexicon::{self, Kind, Word, words};
-use crate::data::main_content;
-
 /// A named list of phrases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Category {
-    /// Names of artists, photographers, architects and directors.
+    /// Names of artists, photographers, architects and directors, and the words that credit: "art by".
     Artists,
     /// Persons: "woman", "knight", "crowd".
     People,
@@ -92,7 +88,9 @@ impl Category {
     /// What is in it, in one line.
     pub fn description(self) -> &'static str {
         match self {
-            Self::Artists => "names of artists, photographers, architects and directors",
+            Self::Artists => {
+                "names of artists, photographers, architects, directors; credits: art by, style of"
+            }
             Self::People => "persons: kinds, kin, age, calling, rank",
             Self::Clothing => "what is worn: garments, shoes, headgear, armour, jewellery",
             Self::HairAndSkin => "hair, skin, face, eyes, make-up",
@@ -140,95 +138,6 @@ impl fmt::Display for Category {
     }
 }
 
-/// What a phrase that was added to a prompt mostly is; `None` is a subject, or nothing that the lists know.
-///
-/// A credit ("by wlop", a name alone) is an artist. Otherwise the listed words vote, longest entries first;
-/// of a tie the later wins, as the noun of an English phrase stands last. Where unlisted words are more than
-/// half, fillers aside, only a manner in which the phrase ends can tell ("muted sunset palette").
-pub fn categorize(phrase: &str) -> Option<Category> {
-    let words = words(phrase);
-    if main_content::credit_start(phrase) == words.first().map(|word| word.start) && !words.is_empty()
-        || artists::artists_named(phrase).iter().any(|name| 2 * name.split(' ').count() > words.len())
-    {
-        return Some(Category::Artists);
-    }
-    let (mut votes, mut unlisted, mut at, mut last) = ([0; Category::ALL.len()], 0, 0, None);
-    while at < words.len() {
-        match longest_listed(&words[at..]) {
-            Some((taken, category)) => {
-                votes[category as usize] += taken;
-                last = Some((category, at + taken));
-                at += taken;
-            }
-            None => {
-                unlisted += usize::from(!lexicon::is_filler(&words[at].folded));
-                at += 1;
-            }
-        }
-    }
-    let (last, last_end) = last?;
-    let listed: usize = votes.iter().sum();
-    if unlisted > listed {
-        return (last_end == words.len() && main_content::is_modifier(phrase)).then_some(last);
-    }
-    let most = votes.iter().max().copied()?;
-    if votes[last as usize] == most {
-        return Some(last);
-    }
-    Category::ALL.into_iter().rev().find(|&category| votes[category as usize] == most)
-}
-
-/// The longest listed phrase at `words[0]`: how many words it takes, and its category.
-fn longest_listed(words: &[Word]) -> Option<(usize, Category)> {
-    let of_kind = |kind| match kind {
-        Kind::Quality => Category::QualityWords,
-        Kind::Medium => Category::Medium,
-        Kind::Style => Category::Style,
-        Kind::Lighting => Category::Lighting,
-        Kind::Camera => Category::Camera,
-        Kind::Engine => Category::Engines,
-        Kind::Website => Category::Websites,
-    };
-    let term = lexicon::longest_term(words).map(|(taken, kind)| (taken, of_kind(kind)));
-    // The last of equals: what names a thing says more than what names its manner ("color" is also a style).
-    (1..=words.len().min(LONGEST_THING))
-        .rev()
-        .find_map(|taken| {
-            let key = key(&words[..taken]);
-            THINGS.iter().find(|(_, phrases)| phrases.contains(&key)).map(|&(category, _)| (taken, category))
-        })
-        .into_iter()
-        .chain(term)
-        .reduce(|thing, term| if term.0 > thing.0 { term } else { thing })
-}
-
-/// Most words of a phrase in [`THINGS`].
-const LONGEST_THING: usize = 3;
-
-static THINGS: LazyLock<Vec<(Category, std::collections::HashSet<String>)>> = LazyLock::new(|| {
-    [Category::People, Category::Clothing, Category::HairAndSkin, Category::Colors, Category::TextAndLogos]
-        .into_iter()
-        .map(|category| {
-            let phrases = category.entries().iter().flat_map(|phrase| {
-                let singular = key(&words(phrase));
-                let last = singular.rsplit(' ').next().unwrap_or_default();
-                let before = &singular[..singular.len() - last.len()];
-                let plurals = super::inflections::plurals(last).into_iter();
-                plurals
-                    .map(|plural| format!("{before}{plural}"))
-                    .chain([singular.clone()])
-                    .collect::<Vec<_>>()
-            });
-            (category, phrases.collect())
-        })
-        .collect()
-});
-
-fn key(words: &[Word]) -> String {
-    let folded: Vec<&str> = words.iter().map(|word| word.folded.as_str()).collect();
-    folded.join(" ")
-}
-
 static ENTRIES: LazyLock<Vec<Vec<String>>> = LazyLock::new(|| {
     let lines = |list: &'static str| {
         list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
@@ -243,14 +152,16 @@ static ENTRIES: LazyLock<Vec<Vec<String>>> = LazyLock::new(|| {
     Category::ALL.into_iter().map(entries).collect()
 });
 
-/// "hopper" is also a grasshopper's half: such names count only where they credit.
+/// Names, and the words that credit others. "hopper" is also a grasshopper's half: such names count only
+/// behind "by" ("style of" is a credit whoever follows).
 fn artists_entries<I: Iterator<Item = &'static str>>(lines: impl Fn(&'static str) -> I) -> Vec<String> {
     let common: Vec<&str> = lines(include_str!("../../data/lists/artists_common.txt")).collect();
-    let credits = common.iter().flat_map(|name| [format!("by {name}"), format!("style of {name}")]);
     lines(Category::Artists.list())
+        .chain(lines(include_str!("../../data/lists/artists_more.txt")))
         .filter(|name| !common.contains(name))
+        .chain(lines(include_str!("../../data/lists/credits.txt")))
         .map(str::to_owned)
-        .chain(credits)
+        .chain(common.iter().map(|name| format!("by {name}")))
         .collect()
 }
 
@@ -292,7 +203,7 @@ mod tests {
     fn common_words_are_names_only_in_credits() {
         let artists = Category::Artists.entries();
         let has = |entry: &str| artists.iter().any(|line| line == entry);
-        assert!(has("greg rutkowski") && has("edward hopper") && has("by hopper") && has("style of munch"));
+        assert!(has("greg rutkowski") && has("edward hopper") && has("by hopper") && has("art by"));
         assert!(!has("hopper") && !has("munch"));
     }
 
@@ -301,32 +212,5 @@ mod tests {
         let entries = Category::Unsafe.entries();
         let has = |entry: &str| entries.iter().any(|line| line == entry);
         assert!(has("nude") && has("severed head") && !has("child") && !has("blood") && !has("naked eye"));
-    }
-
-    #[test]
-    fn a_phrase_has_the_category_of_most_of_its_words() {
-        for (phrase, expected) in [
-            ("highly detailed", Some(Category::QualityWords)),
-            ("8k", Some(Category::QualityWords)),
-            ("oil painting", Some(Category::Medium)),
-            ("art nouveau", Some(Category::Style)),
-            ("soft volumetric lighting", Some(Category::Lighting)),
-            ("85mm lens", Some(Category::Camera)),
-            ("octane render", Some(Category::Engines)),
-            ("trending on artstation", Some(Category::Websites)),
-            ("by greg rutkowski", Some(Category::Artists)),
-            ("greg rutkowski", Some(Category::Artists)),
-            ("art by artgerm and wlop", Some(Category::Artists)),
-            ("elegant dress", Some(Category::Clothing)),
-            ("beautiful women", Some(Category::People)),
-            ("long flowing red hair", Some(Category::HairAndSkin)),
-            ("teal and orange", Some(Category::Colors)),
-            ("watermark", Some(Category::TextAndLogos)),
-            ("a dragon over a castle at golden hour", None),
-            ("dragon", None),
-            ("", None),
-        ] {
-            assert_eq!(categorize(phrase), expected, "{phrase}");
-        }
     }
 }

@@ -2,13 +2,17 @@
 //!
 //! | written | bans |
 //! |---|---|
-//! | `red hat` | these words in a row, and the plurals of the last |
+//! | `red hat` | these words in a row or written together, and the plurals of the last |
 //! | `"red hat"` | these words in a row, as they are; `*` is a character like others |
 //! | `hat*`, `*hat`, `*hat*` | words that begin with, end in, hold these letters |
 //! | `@artists` | every line of a list, see [`super::categories`] |
 //! | `/hats? off/` | what the regex matches, see [`super::regexes`] |
 //!
-//! What "these words in a row" means is in [`super::fold`].
+//! What "these words in a row" means is in [`super::fold`]. Written together they are one whole word:
+//! `red hat` bans "redhat" and "redhats", not "redhatter". This is so for every phrase of several words, the
+//! lines of a list and `red hat*` included, but not for one in quotes, one with a mark ("f/1.8"), one with a
+//! `*` between its words (`red* hat`), nor where digits would meet ("16 9" is not "169"). A short phrase can
+//! be another word when written together ("a head"): put it in quotes to ban the words apart only.
 
 use std::fmt;
 use std::path::Path;

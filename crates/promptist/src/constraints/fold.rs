@@ -8,6 +8,9 @@
 //!   behind an initial ("j. c. leyendecker");
 //! - a **mark**: everything else, a token of its own. Words with a mark between them do not stand in a row.
 //!
+//! Nothing between two words makes them another word here. That a ban on `red hat` covers "redhat" too is a
+//! matter of what is looked for ([`super::patterns`]), not of what is seen.
+//!
 //! Folding looks at one character at a time, so that a text can be read as it is written.
 //! [`super::phrases`] matches on what comes out.
 

@@ -8,6 +8,7 @@
 //! Start reading in [`rules`]; [`entry`] is what users write.
 
 mod categories;
+mod categorize;
 mod entry;
 mod fold;
 mod inflections;
@@ -20,7 +21,8 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use categories::{Category, categorize};
+pub use categories::Category;
+pub use categorize::categorize;
 pub use entry::Entry;
 pub use rules::{Found, MAX_MUSTS, TextRules};
 pub use state::TextState;

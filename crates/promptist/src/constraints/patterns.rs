@@ -4,6 +4,10 @@
 //! after them, `"Red-hats!"` as `" red hats ! "`. A phrase stands in a text if one of its patterns is part of
 //! the normal form, the spaces at its ends being the edges of words; a `*` at the outer edge of a phrase
 //! drops the space there. With a `*` further inside a pattern is a regex on the normal form.
+//!
+//! A phrase of several words that is not literal also stands where they are written together as one word
+//! ([`Phrase::joined`]): `red hat` in "redhats". A model that may not put one word behind another drops the
+//! space between them.
 
 use super::fold::{Event, Place};
 use super::inflections::plurals;
@@ -31,7 +35,7 @@ struct Token {
 pub(super) enum Patterns {
     /// Any of these strings.
     Strings(Vec<String>),
-    /// A regex; every match ends with the space behind a token.
+    /// A regex on its bytes; every match ends with the space behind a token.
     Regex(String),
 }
 
@@ -62,28 +66,54 @@ impl Phrase {
 
     /// What matches the phrase.
     pub(super) fn patterns(&self) -> Patterns {
-        let last = self.tokens.len() - 1;
-        let mut endings = vec![self.tokens[last].text.clone()];
-        if self.inflected && self.tokens[last].is_word && !self.tokens[last].open_end {
-            endings.extend(plurals(&self.tokens[last].text));
-        }
-        let is_open_inside = (0..=last)
-            .any(|at| (at > 0 && self.tokens[at].open_start) || (at < last && self.tokens[at].open_end));
-        if is_open_inside {
+        let endings = self.endings();
+        if self.is_open_inside() {
             Patterns::Regex(self.regex(&endings))
         } else {
-            Patterns::Strings(endings.iter().map(|ending| self.string(ending)).collect())
+            Patterns::Strings(endings.iter().map(|ending| self.string(ending, " ")).collect())
         }
     }
 
-    fn string(&self, ending: &str) -> String {
+    /// What matches the words of the phrase written together as one token.
+    ///
+    /// Nothing for a literal phrase and for a single word. Nothing either where a token is a mark, which no
+    /// word can hold; where digits would meet, as "16 9" is not "169"; and for a `*` between words, which
+    /// would ban whatever begins with the one and ends with the other. Single letters are words like others:
+    /// "v ray" is "vray" and "j r r tolkien" is "jrrtolkien".
+    pub(super) fn joined(&self) -> Vec<String> {
+        let digits_meet = self.tokens.windows(2).any(|pair| {
+            pair[0].text.ends_with(char::is_numeric) && pair[1].text.starts_with(char::is_numeric)
+        });
+        let has_mark = self.tokens.iter().any(|token| !token.is_word);
+        if !self.inflected || self.tokens.len() == 1 || has_mark || digits_meet || self.is_open_inside() {
+            return Vec::new();
+        }
+        self.endings().iter().map(|ending| self.string(ending, "")).collect()
+    }
+
+    /// The last token as it may be spelled.
+    fn endings(&self) -> Vec<String> {
+        let last = self.tokens.last().expect("a phrase has a token");
+        let mut endings = vec![last.text.clone()];
+        if self.inflected && last.is_word && !last.open_end {
+            endings.extend(plurals(&last.text));
+        }
+        endings
+    }
+
+    /// Whether a `*` stands between tokens.
+    fn is_open_inside(&self) -> bool {
+        self.tokens.windows(2).any(|pair| pair[0].open_end || pair[1].open_start)
+    }
+
+    fn string(&self, ending: &str, between: &str) -> String {
         let (last, before) = self.tokens.split_last().expect("a phrase has a token");
         let mut string = String::new();
         if !self.tokens[0].open_start {
             string.push(' ');
         }
         for token in before {
-            string.extend([&token.text, " "]);
+            string.extend([&token.text, between]);
         }
         string.push_str(ending);
         if !last.open_end {
@@ -97,7 +127,7 @@ impl Phrase {
         for (at, token) in self.tokens.iter().enumerate() {
             match (at, token.open_start) {
                 (0, true) => {}
-                (_, true) => regex.push_str(" [^ ]*"),
+                (_, true) => regex.push_str(" (?-u:[^ ])*"),
                 (_, false) => regex.push(' '),
             }
             if at + 1 == self.tokens.len() {
@@ -108,7 +138,7 @@ impl Phrase {
                 regex.push_str(&regex_syntax::escape(&token.text));
             }
             if token.open_end {
-                regex.push_str("[^ ]*");
+                regex.push_str("(?-u:[^ ])*");
             }
         }
         regex.push(' ');
@@ -237,10 +267,26 @@ mod tests {
     }
 
     #[test]
+    fn words_are_joined_where_that_says_the_same() {
+        let joined = |written: &str| Phrase::parse(written).unwrap().joined();
+        assert_eq!(joined("Red-Hat"), [" redhat ", " redhats "]);
+        assert_eq!(joined("v ray")[0], " vray ");
+        assert_eq!(joined("J. R. R. Tolkien")[0], " jrrtolkien ");
+        assert_eq!(joined("daz 3d"), [" daz3d ", " daz3ds "]);
+        assert_eq!(joined("vitamin x"), [" vitaminx "]);
+        assert_eq!(joined("*red hat"), ["redhat ", "redhats "]);
+        assert_eq!(joined("red hat*"), [" redhat"]);
+        for written in ["hat", "red* hat", "red *hat", "f/1.8", "red hat!", "16 9", "², ³", "3 2d"] {
+            assert!(joined(written).is_empty(), "{written}");
+        }
+        assert!(Phrase::literal("red hat").unwrap().joined().is_empty());
+    }
+
+    #[test]
     fn a_star_further_inside_is_a_regex() {
-        assert_eq!(regex("red* hat"), " red[^ ]* (?:hat|hats) ");
-        assert_eq!(regex("red *hat*"), " red [^ ]*(?:hat)[^ ]* ");
-        assert_eq!(regex("*red* hat"), "red[^ ]* (?:hat|hats) ");
+        assert_eq!(regex("red* hat"), " red(?-u:[^ ])* (?:hat|hats) ");
+        assert_eq!(regex("red *hat*"), " red (?-u:[^ ])*(?:hat)(?-u:[^ ])* ");
+        assert_eq!(regex("*red* hat"), "red(?-u:[^ ])* (?:hat|hats) ");
     }
 
     #[test]

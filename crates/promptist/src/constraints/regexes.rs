@@ -22,7 +22,7 @@ const ALONE: Limits = Limits { table: 2 << 20, work: 8 << 20 };
 
 /// The same for several in one table: one step instead of two is worth no more. Regexes with `.*` multiply
 /// each other's states.
-const TOGETHER: Limits = Limits { table: 1 << 20, work: 4 << 20 };
+const TOGETHER: Limits = Limits { table: 512 << 10, work: 1 << 20 };
 
 #[derive(Clone, Copy)]
 struct Limits {
@@ -52,6 +52,12 @@ pub(super) fn parse(written: &str) -> Result<Hir, String> {
         None => Err("it matches nothing".to_owned()),
         Some(_) => Ok(with_ascii_words(&hir)),
     }
+}
+
+/// Reads a regex on bytes of a normal form, which is folded already.
+pub(super) fn parse_on_normal_form(regex: &str) -> Result<Hir, String> {
+    let mut parser = regex_syntax::ParserBuilder::new().utf8(false).build();
+    parser.parse(regex).map_err(|error| error.to_string())
 }
 
 /// Compiles regexes, each with its owner, into few groups.

@@ -352,12 +352,16 @@ impl Sources {
     }
 
     fn add_phrase(&mut self, phrase: &Phrase, owner: Owner) -> Result<(), String> {
+        if let Owner::Ban { entry, .. } = owner {
+            let owner = Owner::Ban { entry, tokens: 1 };
+            self.patterns.extend(phrase.joined().into_iter().map(|string| (string, owner)));
+        }
         match (phrase.patterns(), owner) {
             (Patterns::Strings(strings), _) => {
                 self.patterns.extend(strings.into_iter().map(|string| (string, owner)));
             }
             (Patterns::Regex(regex), Owner::Ban { entry, tokens }) => {
-                self.word_regexes.push((regexes::parse(&regex)?, entry as usize));
+                self.word_regexes.push((regexes::parse_on_normal_form(&regex)?, entry as usize));
                 self.word_tokens[entry as usize] = tokens as usize;
             }
             (Patterns::Regex(_), Owner::Must(_)) => unreachable!("a must is literal"),

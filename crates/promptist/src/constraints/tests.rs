@@ -64,10 +64,36 @@ fn a_phrase_is_whole_words_in_a_row() {
             "red hat's",
         ],
     );
-    allows(
+    allows(&["red hat"], &["red hatter", "bored hat", "red, hat", "red hot", "red 4 hat", "hat red", ""]);
+}
+
+#[test]
+fn words_written_together_are_banned_as_one_word() {
+    forbids(
         &["red hat"],
-        &["red hatter", "bored hat", "red, hat", "red hot", "red 4 hat", "redhat", "hat red", ""],
+        &[
+            "redhat",
+            "a RedHats, 8k",
+            "#redhat",
+            "r\u{e9}dh\u{e4}t",
+            "redhat's",
+            "old-redhat",
+            "red\u{200b}hat",
+        ],
     );
+    allows(&["red hat"], &["redhatter", "boredhat", "redhat2", "redhate", "red4hat", "re dhat", "hatred"]);
+    allows(&["\"red hat\"", "red* hat", "red *hat", "f/1.8", "16 9"], &["redhat", "redhats", "f18", "169"]);
+    forbids(&["red hat*"], &["redhatter"]);
+    forbids(&["*red hat"], &["boredhats"]);
+    forbids(&["*red hat*"], &["boredhatter"]);
+    forbids(&["v ray", "extremely detailed"], &["VRay", "extremelydetailed"]);
+    forbids(&["@quality-words"], &["sharpfocus", "UltraRealistic"]);
+    forbids(&["@artists"], &["gregrutkowski", "by-hopper", "byhopper"]);
+    let rules = rules(&["red hat"], &[]);
+    check(&rules, "a redhat", ", 8k", true);
+    check(&rules, "a red", "hat", false);
+    check(&rules, "a redhat", "s", false);
+    check(&rules, "a redhat", "ter", true);
 }
 
 #[test]
@@ -150,9 +176,11 @@ fn musts_are_met_as_they_are_completed() {
     let state = rules.advance(&state, b", f/1.8 ").unwrap();
     assert_eq!(rules.met_so_far(&state), rules.all_met());
     assert_eq!(rules.all_met(), 0b111);
-    // Exact words: no plural.
-    let state = rules.advance(&rules.start(), b"red hats").unwrap();
-    assert_eq!(rules.met(&state), 0);
+    // Exact words: no plural, and apart.
+    for text in [&b"red hats"[..], b"redhat"] {
+        let state = rules.advance(&rules.start(), text).unwrap();
+        assert_eq!(rules.met(&state), 0);
+    }
 }
 
 #[test]
@@ -161,6 +189,13 @@ fn texts_with_equal_futures_have_equal_states() {
     let read = |text: &str| rules.advance(&rules.start(), text.as_bytes()).unwrap();
     assert_eq!(read("blue sky, "), read("green grass, "));
     assert_ne!(read("blue red "), read("green grass "));
+}
+
+#[test]
+fn rules_are_shared_by_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<TextRules>();
+    shared::<TextState>();
 }
 
 #[test]
@@ -175,6 +210,7 @@ fn impossible_rules_are_named() {
         "`must_include`: impossible: `red hats` holds what the ban `hat` forbids"
     );
     for (ban, must, part) in [
+        ("red hat", "redhats", "impossible"),
         ("/h.t/", "red hat", "impossible"),
         ("@people", "a woman", "impossible"),
         (",", "red, hat", "impossible"),
@@ -201,6 +237,7 @@ fn places_are_whole_words_and_each_is_found_once() {
         found(&["*hat*", "red hat"], "a Réd - HATS, what"),
         [(1, "Réd - HATS".to_owned()), (0, "HATS".to_owned()), (0, "what".to_owned()),]
     );
+    assert_eq!(found(&["red hat"], "x red RedHats hat"), [(0, "RedHats".to_owned())]);
     assert_eq!(found(&["/ha+t/"], "x haaat hat"), [(0, "haaat".to_owned())]);
     assert_eq!(found(&["red* *hat"], "x reddish that"), [(0, "reddish that".to_owned())]);
     assert_eq!(found(&["@artists"], "by Greg Rutkowski!").len(), 2);
@@ -258,16 +295,41 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 fn phrase() -> impl Strategy<Value = String> {
-    let word = prop::sample::select(vec!["a", "b", "ab", "ba", "a*", "*a", "*b*", "as", "aa", "á", ","]);
+    let word =
+        prop::sample::select(vec!["a", "b", "ab", "ba", "a*", "*a", "*b*", "as", "aa", "á", ",", "1", "1a"]);
     prop::collection::vec(word, 1..4).prop_map(|words| words.join(" "))
 }
 
-/// Whether the words of a phrase stand in a row, on the normal form cut at spaces.
+/// Whether the words of a phrase are written together in one of the tokens.
+fn naive_joined(wanted: &[&str], tokens: &[&str]) -> bool {
+    let [first, .., last] = wanted else { return false };
+    let written = wanted.join(" ");
+    if written.contains(',') || written.contains("* ") || written.contains(" *") || written.contains("1 1") {
+        return false;
+    }
+    let folded = |word: &str| normal_form(word.trim_matches('*')).trim().to_owned();
+    let before: String = wanted[..wanted.len() - 1].iter().map(|word| folded(word)).collect();
+    let mut spelled = vec![format!("{before}{}", folded(last))];
+    if !last.ends_with('*') {
+        let plurals = super::inflections::plurals(&folded(last));
+        spelled.extend(plurals.iter().map(|plural| format!("{before}{plural}")));
+    }
+    tokens.iter().any(|token| {
+        spelled.iter().any(|word| match (first.starts_with('*'), last.ends_with('*')) {
+            (true, true) => token.contains(word),
+            (true, false) => token.ends_with(word),
+            (false, true) => token.starts_with(word),
+            (false, false) => token == word,
+        })
+    })
+}
+
+/// Whether the words of a phrase stand in a row or together, on the normal form cut at spaces.
 fn naive_phrase(entry: &str, text: &str) -> bool {
     let normal = normal_form(text);
     let tokens: Vec<&str> = normal.split_whitespace().collect();
     let wanted: Vec<&str> = entry.split(' ').collect();
-    tokens.windows(wanted.len()).any(|window| {
+    let in_a_row = tokens.windows(wanted.len()).any(|window| {
         window.iter().zip(&wanted).enumerate().all(|(at, (token, wanted))| {
             let folded = normal_form(wanted.trim_matches('*')).trim().to_owned();
             let is_last = at + 1 == window.len();
@@ -290,7 +352,8 @@ fn naive_phrase(entry: &str, text: &str) -> bool {
                 (false, false) => **token == folded || plural(&folded),
             }
         })
-    })
+    });
+    in_a_row || naive_joined(&wanted, &tokens)
 }
 
 proptest! {
