@@ -9,7 +9,8 @@ a JSON line for every answer that breaks a rule, then a summary; exits with 1 if
 
 The rules are those that `promptist::constraints` documents, written another way: the whole text is cut into
 tokens, windows of tokens are looked up in sets, words are cut in two to find phrases that are written
-together, plurals are traced back to their singulars, regexes are Python's. Regexes that Python cannot read (`\\p{...}`, class operations) are errors here, never passed over.
+together, plurals are traced back to their singulars, regexes are Python's. Regexes that Python cannot read
+(`\\p{...}`, class operations) are errors here, never passed over.
 """
 
 from __future__ import annotations
