@@ -47,7 +47,8 @@ REGEXES = [
     r"light(s|ing)?\b",
     r"[a-z]+ing",
     r"(concept|digital|fan) art",
-    r"^.{0,400}unreal",
+    r"^.{0,12}unreal",
+    r"(trending|featured) on \w+",
 ]
 SEARCHES = [
     ["--sample"],
@@ -237,7 +238,8 @@ def budgets(program: Program, lines: list[str], arguments: argparse.Namespace) -
             if output["finish"] == "budget":
                 found["use"].append(used / budget)
             # What the search generated ends behind a comma, or with what had to come, or by its own end.
-            if output["finish"] != "eos" and text.rstrip().endswith((",", " by", " of", " and", " the", "-")):
+            is_own = text == row["user_input"].strip()
+            if output["finish"] != "eos" and not is_own and text.rstrip().endswith((",", " by", " of", " and", " the", "-")):
                 found["cut"].append(text)
     use = found.pop("use")
     found["over"], found["cut"] = len(found["over"]), [len(found["cut"]), found["cut"][:5]]
