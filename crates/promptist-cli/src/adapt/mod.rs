@@ -60,15 +60,14 @@ pub struct Args {
     /// One JSON object a line for each input.
     #[arg(long)]
     json: bool,
+    /// Inputs decoded together. Changes speed and memory, not the answers.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    batch_size: u32,
 
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
     request: RequestArgs,
-
-    /// Inputs decoded together. Changes speed and memory, not the answers.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    batch_size: u32,
 }
 
 /// An input, or why there is none.
@@ -82,6 +81,7 @@ pub fn run(args: Args) -> Result<()> {
     let rows = read_rows(&args)?;
     let prompter = args.model.open()?;
     let settings = args.request.settings(&prompter)?;
+    show::style_note(&settings);
     let stop = signals::stop_flag()?;
 
     let bars = Bars::default();
@@ -101,7 +101,7 @@ pub fn run(args: Args) -> Result<()> {
                     failed += 1;
                     eprintln!("{}: {error}", row.place);
                 }
-                Ok(adapted) => show::notes(&row.place, adapted),
+                Ok(adapted) => show::notes(&row.place, adapted, &settings),
             }
             let text = match args.json {
                 true => show::json_line(row, answer, &prompter, &settings)?,

@@ -75,8 +75,8 @@ struct SamplingArgs {
     /// Seed of the draws: the same seed and input give the same answer [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// One answer for each seed, as many images of one input want: 7,8,9 or 7..10; each is the answer
-    /// that --seed gives alone.
+    /// One answer for each seed, as many images of one input want: 7,8,9 or 7..10, which are the same
+    /// three; each is the answer that --seed gives alone.
     #[arg(long, value_name = "LIST", value_parser = Seeds::parse, conflicts_with = "seed")]
     seeds: Option<Seeds>,
     /// Sample row i with seed + i, so that equal inputs get different answers.
@@ -103,7 +103,8 @@ struct ContentArgs {
     /// two have in common. Fewer answers than asked for are said.
     #[arg(long, value_name = "D")]
     min_distance: Option<f64>,
-    /// Say of each added phrase what it is, and what it does to the score.
+    /// Say of each added phrase what it is, and what the score would be without it: a table, or `phrases`
+    /// in the JSON.
     #[arg(long)]
     explain: bool,
     /// Take out artists' names that the input does not have.

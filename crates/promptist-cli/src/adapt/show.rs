@@ -5,12 +5,33 @@ use std::path::Path;
 
 use anyhow::Result;
 use promptist::prompter::{AdaptSettings, Adapted, Output as Answer, Prompter};
+use promptist::syntax::{Protect, parse};
+use promptist::target::Style;
+use promptist::template::Keep;
 use serde_json::json;
 
 use super::Row;
 
+/// What is worth saying of a target: what a prompter writes does not depend on it.
+pub fn style_note(settings: &AdaptSettings) {
+    if let Some((target, Style::Prose)) = settings.target_style() {
+        eprintln!(
+            "note: {target} answers best to prose; additions are what the model was trained on, for mini short phrases"
+        );
+    }
+}
+
 /// What is worth saying beside an answer.
-pub fn notes(place: &str, adapted: &Adapted) {
+pub fn notes(place: &str, adapted: &Adapted, settings: &AdaptSettings) {
+    let input = adapted.user_input.trim();
+    let closing = &input[parse(input, &Protect::default()).closing()..];
+    let is_behind = adapted.outputs.iter().any(|output| output.text.len() > input.len());
+    if settings.keep == Keep::Exact && !closing.trim().is_empty() && is_behind {
+        eprintln!(
+            "{place}: `{}` stands before what is added; --keep words leaves it at the end",
+            closing.trim()
+        );
+    }
     if let Some(asked) = adapted.asked {
         let found = adapted.outputs.len();
         eprintln!(

@@ -46,7 +46,6 @@ pub use self::variants::{added_words, distance};
 
 use self::guide::AnswerGuide;
 use self::layout::Layout;
-use self::rules::Rules;
 
 /// A language model that adapts prompts, with its tokenizer and its own default settings.
 pub struct Prompter {
@@ -260,77 +259,6 @@ impl Prompter {
         }
     }
 
-    /// `request` over the model's own settings over the defaults.
-    ///
-    /// # Errors
-    /// [`Error::Config`] naming the setting and the rule that it breaks.
-    pub fn settings(&self, request: &AdaptRequest) -> Result<AdaptSettings> {
-        let decoding = request.decoding.clone().or(self.defaults.decoding.clone()).resolve()?;
-        let ours = &self.defaults.ours;
-        let guidance_scale = request.guidance_scale.or(ours.guidance_scale).unwrap_or(1.0);
-        if !(0.0..=20.0).contains(&guidance_scale) {
-            return Err(Error::config("guidance_scale", format!("{guidance_scale} is not in 0..=20")));
-        }
-        let strength = request.strength.unwrap_or(1.0);
-        for (key, value) in [("strength", Some(strength)), ("min_distance", request.min_distance)] {
-            if let Some(value) = value.filter(|value| !(0.0..=1.0).contains(value)) {
-                return Err(Error::config(key, format!("{value} is not in 0..=1")));
-            }
-        }
-        let mut settings = AdaptSettings {
-            decoding,
-            keep: request.keep.or(ours.keep).unwrap_or_default(),
-            guidance_scale,
-            filter: request.filter,
-            no_artists: request.no_artists,
-            vary_rows: request.vary_rows,
-            ban: request.ban.clone(),
-            must_include: request.must_include.clone(),
-            protect: request.protect.clone(),
-            target: request.target.clone(),
-            budget: request.budget,
-            min_distance: request.min_distance,
-            seeds: request.seeds.clone(),
-            strength,
-            explain: request.explain,
-            precision: self.precision(),
-            rules: Arc::default(),
-        };
-        if !settings.seeds.is_empty() {
-            let not_with_seeds = |key: &str, why: &str| Err(Error::config(key, why.to_owned()));
-            if settings.min_distance.is_some() {
-                return not_with_seeds(
-                    "min_distance",
-                    "answers of their own seeds know nothing of each other",
-                );
-            }
-            if !settings.decoding.do_sample {
-                return not_with_seeds("seeds", "needs sampling: a search gives every seed the same answer");
-            }
-            if request.decoding.num_return_sequences.is_some_and(|n| n != 1) {
-                return not_with_seeds("num_return_sequences", "each seed has one answer");
-            }
-            settings.decoding.num_return_sequences = 1;
-        }
-        if let (true, Some(must)) = (
-            settings.filter,
-            settings.must_include.iter().find(|must| crate::data::safety::check(must).is_some()),
-        ) {
-            let reason = format!("`{must}` is unsafe and the filter takes it out; turn the filter off");
-            return Err(Error::config("must_include", reason));
-        }
-        self.compiled(settings)
-    }
-
-    /// Settings that were written down, ready to be used again.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if a rule no longer compiles, as when a target's folder is gone.
-    pub fn compiled(&self, settings: AdaptSettings) -> Result<AdaptSettings> {
-        let rules = Arc::new(Rules::compile(&settings, &self.tokenizer)?);
-        Ok(AdaptSettings { rules, ..settings })
-    }
-
     /// Adapts a batch of inputs; `first_row` is the number of the first among all rows, for
     /// `vary_rows`. An input that cannot be adapted carries its error, the others go on.
     pub fn adapt(
@@ -408,39 +336,6 @@ impl Prompter {
             Ok(outputs)
         };
         Ok(rows.iter().map(row_outputs).collect())
-    }
-
-    /// [`outputs`](Self::outputs) that are far enough apart.
-    fn variants(
-        &self,
-        rows: &[&Prepared],
-        settings: &AdaptSettings,
-        min_distance: f64,
-    ) -> Result<Vec<Result<Vec<Output>>>> {
-        let asked = settings.decoding.num_return_sequences;
-        let mut taken: Vec<Result<Vec<_>>> = rows.iter().map(|_| Ok(Vec::new())).collect();
-        for round in 0..variants::ROUNDS {
-            let is_open = |taken: &Result<Vec<_>>| matches!(taken, Ok(taken) if taken.len() < asked);
-            let open: Vec<usize> = (0..rows.len()).filter(|&row| is_open(&taken[row])).collect();
-            if open.is_empty() {
-                break;
-            }
-            let open_rows: Vec<&Prepared> = open.iter().map(|&row| rows[row]).collect();
-            let candidates = self.outputs(&open_rows, &variants::of_round(settings, round), round)?;
-            for (row, candidates) in open.into_iter().zip(candidates) {
-                match (candidates, &mut taken[row]) {
-                    (Ok(candidates), Ok(taken)) => {
-                        variants::take_apart(taken, candidates, &rows[row].layout, (min_distance, asked))
-                    }
-                    (Err(error), of_row) if round == 0 => *of_row = Err(error),
-                    _ => {}
-                }
-            }
-        }
-        let outputs = |taken: Result<Vec<(_, Output)>>| {
-            taken.map(|taken| taken.into_iter().map(|(_, output)| output).collect())
-        };
-        Ok(taken.into_iter().map(outputs).collect())
     }
 
     /// The ids that the model continues, checked against its context.

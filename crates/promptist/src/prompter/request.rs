@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::Prompter;
 use super::rules::Rules;
 use crate::constraints::Entry;
+use crate::data::safety;
 use crate::decoding::{DecodingSettings, RawDecodingSettings};
 use crate::engine::Precision;
+use crate::error::{Error, Result};
+use crate::target::Style;
 use crate::template::Keep;
 
 /// How to adapt, beside the model. Whatever is absent is the model's own choice, else the default named.
@@ -96,6 +100,87 @@ pub struct AdaptSettings {
     /// What the rules above are compiled to.
     #[serde(skip)]
     pub(crate) rules: Arc<Rules>,
+}
+
+impl Prompter {
+    /// `request` over the model's own settings over the defaults.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the setting and the rule that it breaks.
+    pub fn settings(&self, request: &AdaptRequest) -> Result<AdaptSettings> {
+        let decoding = request.decoding.clone().or(self.defaults.decoding.clone()).resolve()?;
+        let ours = &self.defaults.ours;
+        let guidance_scale = request.guidance_scale.or(ours.guidance_scale).unwrap_or(1.0);
+        if !(0.0..=20.0).contains(&guidance_scale) {
+            return Err(Error::config("guidance_scale", format!("{guidance_scale} is not in 0..=20")));
+        }
+        let strength = request.strength.unwrap_or(1.0);
+        for (key, value) in [("strength", Some(strength)), ("min_distance", request.min_distance)] {
+            if let Some(value) = value.filter(|value| !(0.0..=1.0).contains(value)) {
+                return Err(Error::config(key, format!("{value} is not in 0..=1")));
+            }
+        }
+        let mut settings = AdaptSettings {
+            decoding,
+            keep: request.keep.or(ours.keep).unwrap_or_default(),
+            guidance_scale,
+            filter: request.filter,
+            no_artists: request.no_artists,
+            vary_rows: request.vary_rows,
+            ban: request.ban.clone(),
+            must_include: request.must_include.clone(),
+            protect: request.protect.clone(),
+            target: request.target.clone(),
+            budget: request.budget,
+            min_distance: request.min_distance,
+            seeds: request.seeds.clone(),
+            strength,
+            explain: request.explain,
+            precision: self.precision(),
+            rules: Arc::default(),
+        };
+        if !settings.seeds.is_empty() {
+            let not_with_seeds = |key: &str, why: &str| Err(Error::config(key, why.to_owned()));
+            if settings.min_distance.is_some() {
+                return not_with_seeds(
+                    "min_distance",
+                    "answers of their own seeds know nothing of each other",
+                );
+            }
+            if !settings.decoding.do_sample {
+                return not_with_seeds("seeds", "needs sampling: a search gives every seed the same answer");
+            }
+            if request.decoding.num_return_sequences.is_some_and(|n| n != 1) {
+                return not_with_seeds("num_return_sequences", "each seed has one answer");
+            }
+            settings.decoding.num_return_sequences = 1;
+        }
+        if let (true, Some(must)) =
+            (settings.filter, settings.must_include.iter().find(|must| safety::check(must).is_some()))
+        {
+            let reason = format!("`{must}` is unsafe and the filter takes it out; turn the filter off");
+            return Err(Error::config("must_include", reason));
+        }
+        self.compiled(settings)
+    }
+
+    /// Settings that were written down, ready to be used again.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a rule no longer compiles, as when a target's folder is gone.
+    pub fn compiled(&self, settings: AdaptSettings) -> Result<AdaptSettings> {
+        let rules = Arc::new(Rules::compile(&settings, &self.tokenizer)?);
+        Ok(AdaptSettings { rules, ..settings })
+    }
+}
+
+impl AdaptSettings {
+    /// The target, and the style that it answers best; none without a target. No prompter here is trained
+    /// to write in several: what it adds is of its own style.
+    pub fn target_style(&self) -> Option<(&str, Style)> {
+        let budget = self.rules.guided.as_ref()?.budget.as_ref()?;
+        Some((budget.target.name(), budget.target.style()))
+    }
 }
 
 fn all() -> f64 {

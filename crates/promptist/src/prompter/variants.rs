@@ -9,10 +9,47 @@ use std::collections::BTreeSet;
 use super::answer::Output;
 use super::layout::Layout;
 use super::request::AdaptSettings;
+use super::{Prepared, Prompter};
 use crate::decoding::DecodingSettings;
+use crate::error::Result;
 
 /// Rounds of candidates.
-pub(super) const ROUNDS: u64 = 6;
+const ROUNDS: u64 = 6;
+
+impl Prompter {
+    /// [`outputs`](Self::outputs) that are far enough apart.
+    pub(super) fn variants(
+        &self,
+        rows: &[&Prepared],
+        settings: &AdaptSettings,
+        min_distance: f64,
+    ) -> Result<Vec<Result<Vec<Output>>>> {
+        let asked = settings.decoding.num_return_sequences;
+        let mut taken: Vec<Result<Vec<_>>> = rows.iter().map(|_| Ok(Vec::new())).collect();
+        for round in 0..ROUNDS {
+            let is_open = |taken: &Result<Vec<_>>| matches!(taken, Ok(taken) if taken.len() < asked);
+            let open: Vec<usize> = (0..rows.len()).filter(|&row| is_open(&taken[row])).collect();
+            if open.is_empty() {
+                break;
+            }
+            let open_rows: Vec<&Prepared> = open.iter().map(|&row| rows[row]).collect();
+            let candidates = self.outputs(&open_rows, &of_round(settings, round), round)?;
+            for (row, candidates) in open.into_iter().zip(candidates) {
+                match (candidates, &mut taken[row]) {
+                    (Ok(candidates), Ok(taken)) => {
+                        take_apart(taken, candidates, &rows[row].layout, (min_distance, asked))
+                    }
+                    (Err(error), of_row) if round == 0 => *of_row = Err(error),
+                    _ => {}
+                }
+            }
+        }
+        let outputs = |taken: Result<Vec<(_, Output)>>| {
+            taken.map(|taken| taken.into_iter().map(|(_, output)| output).collect())
+        };
+        Ok(taken.into_iter().map(outputs).collect())
+    }
+}
 
 /// How far apart what two texts add to an input is: 1 less the share of their words that both have, words
 /// in lower case, each once. 0 for the same words, 1 for none in common.
@@ -45,7 +82,7 @@ pub fn added_words(user_input: &str, text: &str) -> BTreeSet<String> {
 
 /// The settings of round `round`: the request's own search first, with more candidates than are asked
 /// for; then drawing, for other searches have no second answer.
-pub(super) fn of_round(settings: &AdaptSettings, round: u64) -> AdaptSettings {
+fn of_round(settings: &AdaptSettings, round: u64) -> AdaptSettings {
     let asked = settings.decoding.num_return_sequences;
     let mut decoding = settings.decoding.clone();
     if decoding.do_sample || round > 0 {
@@ -65,7 +102,7 @@ pub(super) fn of_round(settings: &AdaptSettings, round: u64) -> AdaptSettings {
 
 /// Adds to `taken` those of `candidates`, best first, that are at least `min_distance` from all taken
 /// before, until there are `count`.
-pub(super) fn take_apart(
+fn take_apart(
     taken: &mut Vec<(BTreeSet<String>, Output)>,
     mut candidates: Vec<Output>,
     layout: &Layout,
