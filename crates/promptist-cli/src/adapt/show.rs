@@ -42,9 +42,10 @@ pub fn notes(place: &str, adapted: &Adapted, settings: &AdaptSettings) {
         if let Some(piece) = output.restored.first() {
             eprintln!("{place}: the model's answer lost `{piece}`: your text is kept, and what it added");
         }
-        for banned in output.rules.iter().flat_map(|rules| &rules.banned_in_input).take(1) {
-            eprintln!("{place}: your own text has the banned `{banned}`: it stays");
-        }
+    }
+    let rules = adapted.outputs.first().and_then(|output| output.rules.as_ref());
+    if let Some(banned) = rules.map(|rules| &rules.banned_in_input).filter(|banned| !banned.is_empty()) {
+        eprintln!("{place}: your own text has what is banned, and keeps it: {}", banned.join(", "));
     }
 }
 

@@ -331,7 +331,12 @@ impl Prompter {
                 let made = made.map(|output| {
                     output.map(|output| Output { seed: settings.seeds.get(at).copied(), ..output })
                 });
-                outputs.extend(good_or_first_error(made)?);
+                let mut made = good_or_first_error(made)?;
+                if row.guide.is_some() {
+                    let seeds = settings.seeds.get(at).into_iter().copied().collect();
+                    self.draw_again(row, &mut made, &AdaptSettings { seeds, ..settings.clone() })?;
+                }
+                outputs.extend(made);
             }
             Ok(outputs)
         };

@@ -72,6 +72,10 @@ impl Rules {
         let text = TextRules::compile(&settings.ban, &settings.must_include)?;
         let must = |phrase: &String| {
             let phrase = phrase.trim().to_owned();
+            if phrase.contains(',') {
+                let reason = format!("`{phrase}` has a comma, which parts phrases: give each on its own");
+                return Err(Error::config("must_include", reason));
+            }
             let token_ids = tokenizer.encode(&format!(" {phrase}"))?;
             let cost = match &budget {
                 Some(budget) => budget.target.count(&format!(", {phrase}"))?,

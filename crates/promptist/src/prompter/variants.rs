@@ -10,13 +10,45 @@ use super::answer::Output;
 use super::layout::Layout;
 use super::request::AdaptSettings;
 use super::{Prepared, Prompter};
-use crate::decoding::DecodingSettings;
+use crate::decoding::{DecodingSettings, Finish};
 use crate::error::Result;
+use crate::output_filter::FilterRule;
 
 /// Rounds of candidates.
 const ROUNDS: u64 = 6;
 
 impl Prompter {
+    /// Replaces outputs that add nothing, because under rules the search found only what the filter takes
+    /// out, by answers that are drawn. A budget that has no room for a phrase leaves none to draw.
+    pub(super) fn draw_again(
+        &self,
+        row: &Prepared,
+        outputs: &mut [Output],
+        settings: &AdaptSettings,
+    ) -> Result<()> {
+        let nothing = row.layout.kept.as_ref().map(|kept| kept.with(""));
+        let is_empty = |output: &Output| {
+            nothing.as_ref().is_some_and(|nothing| output.text == *nothing)
+                && output.finish != Finish::Budget
+                && !output.filtered.contains(&FilterRule::Unsafe)
+                && settings.strength > 0.0
+        };
+        for round in 1..ROUNDS {
+            if !outputs.iter().any(is_empty) {
+                break;
+            }
+            let settings = of_round(settings, round);
+            let hypotheses = self.decode(&[row], &settings, round)?.into_iter().flatten();
+            let drawn = hypotheses.filter_map(|hypothesis| self.output(row, hypothesis, &settings).ok());
+            let mut drawn = drawn.filter(|output| !is_empty(output));
+            for output in outputs.iter_mut().filter(|output| is_empty(output)) {
+                let Some(drawn) = drawn.next() else { break };
+                *output = Output { seed: output.seed, ..drawn };
+            }
+        }
+        Ok(())
+    }
+
     /// [`outputs`](Self::outputs) that are far enough apart.
     pub(super) fn variants(
         &self,
