@@ -14,6 +14,8 @@
 //! guidance for language models (Sanchez et al. 2023); the formula is that of
 //! `UnbatchedClassifierFreeGuidanceLogitsProcessor` of transformers, there with another neutral prompt.
 
+use std::borrow::Cow;
+
 use super::LanguageModel;
 use super::guide::Allowed;
 use super::log_softmax::Normalizer;
@@ -30,7 +32,7 @@ pub struct Guided<'a, M> {
     /// 1 is the model itself; 1.5 guides gently, 3 hard.
     pub scale: f32,
     /// Ids of the prompt that says nothing.
-    pub neutral_prompt: &'a [u32],
+    pub neutral_prompt: Cow<'a, [u32]>,
 }
 
 /// Row i is two of the model's: 2i under its prompt, 2i + 1 under the neutral one.
@@ -74,7 +76,7 @@ impl<M: LanguageModel> LanguageModel for Guided<'_, M> {
         inputs.extend(prompts);
         if !prompts.is_empty() {
             // Read once and repeated: every row has the same neutral prompt.
-            inputs.push(self.neutral_prompt);
+            inputs.push(&self.neutral_prompt);
         }
         let all = Queries::all(inputs.len());
         self.model.append(&mut cache.pairs, &inputs, &all, &mut cache.answers)?;
@@ -117,7 +119,8 @@ impl<M> Guided<'_, M> {
     /// Makes a row's logits the guided ones. Where either row is no numbers, neither is the result.
     ///
     /// Under rules, what is plausible is told by the likeliest token that is allowed and not asked for by
-    /// name, for those may be forbidden yet; a token that rules want is never implausible.
+    /// name, for those may be forbidden yet; if there is none, by the likeliest of all. A token that rules
+    /// want may come even if it is implausible, but guidance makes no implausible token likelier.
     fn guide(
         &self,
         logits: &mut [f32],
@@ -131,18 +134,25 @@ impl<M> Guided<'_, M> {
         }
         let allowed = query.allowed();
         let likeliest = match query {
-            Query::Top { token_ids, .. } if !allowed.is_all() => largest_allowed(logits, allowed, token_ids),
-            _ => normalizer.max,
+            Query::Top { token_ids, .. } if !allowed.is_all() => {
+                Some(largest_allowed(logits, allowed, token_ids)).filter(|&logit| logit > f32::NEG_INFINITY)
+            }
+            _ => None,
         };
+        let likeliest = likeliest.unwrap_or(normalizer.max);
         let floor = normalizer.log_prob(likeliest) + PLAUSIBLE.ln();
         let wanted = allowed.guide().map_or(&[][..], |guide| guide.wanted());
         for ((token_id, logit), &neutral) in (0..).zip(logits).zip(neutral) {
             let log_prob = normalizer.log_prob(*logit);
             // Finite where the model gives the token any chance under the neutral prompt.
             let gain = (log_prob - of_neutral.log_prob(neutral)).min(f32::MAX);
-            *logit = match log_prob >= floor || wanted.contains(&token_id) {
-                true => log_prob + (self.scale - 1.0) * gain,
-                false => f32::NEG_INFINITY,
+            let boost = (self.scale - 1.0) * gain;
+            *logit = if log_prob >= floor {
+                log_prob + boost
+            } else if wanted.contains(&token_id) {
+                log_prob + boost.min(0.0)
+            } else {
+                f32::NEG_INFINITY
             };
         }
     }
@@ -208,7 +218,7 @@ mod tests {
     fn first_token(scale: f32) -> u32 {
         let raw = RawDecodingSettings { num_beams: Some(1), max_new_tokens: Some(1), ..Default::default() };
         let settings: DecodingSettings = raw.resolve().expect("possible");
-        let guided = Guided { model: &Toy, scale, neutral_prompt: &[0] };
+        let guided = Guided { model: &Toy, scale, neutral_prompt: Cow::Borrowed(&[0]) };
         let prompts = [vec![1], vec![1]];
         let answers = generate(&guided, &prompts, &settings, &[]).expect("decodes");
         assert_eq!(answers[0], answers[1]);

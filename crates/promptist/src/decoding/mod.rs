@@ -17,13 +17,13 @@ mod diverse_beam;
 mod early_stopping;
 mod guide;
 mod guided;
-mod guided_beams;
 mod hypotheses;
 mod log_softmax;
 mod logits;
 mod query;
 mod random;
 mod raw_settings;
+mod ruled_beams;
 mod sample;
 mod search;
 mod settings;
@@ -140,6 +140,36 @@ pub trait LanguageModel {
 
     /// Makes row i of the cache what row `rows[i]` was: repeats, permutes and drops rows.
     fn reorder(&self, cache: &mut Self::Cache, rows: &[usize]) -> Result<()>;
+}
+
+impl<M: LanguageModel> LanguageModel for &M {
+    type Cache = M::Cache;
+
+    fn vocab_size(&self) -> usize {
+        (**self).vocab_size()
+    }
+
+    fn n_positions(&self) -> usize {
+        (**self).n_positions()
+    }
+
+    fn new_cache(&self) -> M::Cache {
+        (**self).new_cache()
+    }
+
+    fn append(
+        &self,
+        cache: &mut M::Cache,
+        token_ids: &[&[u32]],
+        queries: &Queries,
+        answers: &mut Answers,
+    ) -> Result<()> {
+        (**self).append(cache, token_ids, queries, answers)
+    }
+
+    fn reorder(&self, cache: &mut M::Cache, rows: &[usize]) -> Result<()> {
+        (**self).reorder(cache, rows)
+    }
 }
 
 /// Checks what [`append`](LanguageModel::append) is given before a cache is changed: `row_lens` are the
