@@ -43,6 +43,8 @@ MAX_ANSWER_BYTES = 16 << 20
 # Loading a large model from a slow disk takes its time; `mini` needs a tenth of a second.
 START_SECS = 60.0
 STOP_SECS = 5.0
+# The watcher knows of a server's end a moment later than its connections do.
+NOTICE_SECS = 0.5
 # Where the server does not say how long to wait: this long at first, then twice as long each time.
 FIRST_WAIT_SECS = 0.25
 LISTENING = "listening on http://"
@@ -51,10 +53,10 @@ SERVE = ("serve", "--port", "0")
 # Ends a child when this process is gone, however it ended: the pipe to the watcher closes with it. (A
 # handler at exit does not run on SIGKILL, and Linux's parent-death signal follows a thread, not a process.)
 WATCHER = """
-import subprocess, sys, threading
+import os, subprocess, sys, threading
 child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
-threading.Thread(target=lambda: (sys.stdin.buffer.read(), child.terminate()), daemon=True).start()
-sys.exit(child.wait())
+threading.Thread(target=lambda: (os.read(0, 1), child.terminate()), daemon=True).start()
+os._exit(abs(child.wait()))
 """
 
 
@@ -183,7 +185,7 @@ class Promptist:
             try:
                 return post(server.url, "", body, deadline)
             except Unavailable:
-                if server.running():
+                if not server.ends_within(NOTICE_SECS):
                     raise
             # It died, perhaps of somebody's hand: once more with another.
             server = self._local_server()
@@ -196,6 +198,8 @@ class Promptist:
         with self._lock:
             if self._server and self._server.running():
                 return self._server
+            if self._server:
+                self._server.stop()
             self._server = None
             if self._cannot_serve:
                 return None
@@ -283,6 +287,13 @@ class LocalServer:
 
     def running(self) -> bool:
         return self.process.poll() is None
+
+    def ends_within(self, secs: float) -> bool:
+        try:
+            self.process.wait(secs)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def stop(self) -> None:
         if self.process.stdin:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 from modules import script_callbacks, scripts, shared
@@ -29,9 +28,9 @@ IMAGE_SEED = -1
 ORIGINAL, MODEL, SETTINGS = "Promptist original prompt", "Promptist model", "Promptist settings"
 
 
-@dataclass
-class Asked:
-    """What the controls say, in the order of `PromptistScript.ui`."""
+# No dataclass: the webui loads this module without registering it, which those need.
+class Asked(NamedTuple):
+    """What the controls say, in their order."""
 
     enabled: bool = False
     variants: bool = True
@@ -49,10 +48,9 @@ class Asked:
     @classmethod
     def from_controls(cls, values: tuple[Any, ...]) -> Asked:
         """A caller of the API may send fewer values, or null for the default."""
-        given = {field.name: value for field, value in zip(fields(cls), values) if value is not None}
-        asked = cls(**given)
-        asked.seed, asked.budget = int(asked.seed), int(asked.budget)
-        return asked
+        given = {name: value for name, value in zip(cls._fields, values) if value is not None}
+        given.update({name: int(given[name]) for name in ("seed", "budget") if name in given})
+        return cls(**given)
 
     def settings(self) -> dict[str, Any]:
         """As `POST /v1/adapt` names them."""
@@ -132,12 +130,13 @@ class PromptistScript(scripts.Script):
         # An image's metadata has its adapted prompt. Read back, that prompt is not to be adapted again.
         self.infotext_fields = [(enabled, lambda params: False if ORIGINAL in params else None)]
         controls = locals()
-        return [controls[field.name] for field in fields(Asked)]
+        return [controls[name] for name in Asked._fields]
 
     def process(self, p: Any, *values: Any) -> None:
         """Called when prompts and seeds of all images of a job are known, before the first is made."""
         asked = Asked.from_controls(values)
-        self.originals: list[str] = []
+        # On the job, not the script: a script that mends an image's details starts a job within the job.
+        p.promptist_originals = []
         if not asked.enabled:
             return
         try:
@@ -178,7 +177,7 @@ class PromptistScript(scripts.Script):
             p.all_hr_prompts = [
                 prompts[i] if follows[i] else adapted.get((text, seeds[i]), text) for i, text in enumerate(hires)
             ]
-        self.originals = originals
+        p.promptist_originals = originals
         p.extra_generation_params[ORIGINAL] = originals[0]
         p.extra_generation_params[MODEL] = model
         settings = asked.settings() | ({} if asked.seed == IMAGE_SEED else {"seed": asked.seed})
@@ -188,11 +187,10 @@ class PromptistScript(scripts.Script):
 
     def postprocess_image(self, p: Any, _image: Any, *_values: Any) -> None:
         """Called for each image right before its metadata is written: prompts of a job may differ."""
-        if not getattr(self, "originals", None):
-            return
+        originals = getattr(p, "promptist_originals", [])
         image_idx = getattr(p, "iteration", 0) * p.batch_size + getattr(p, "batch_index", 0)
-        if image_idx < len(self.originals):
-            p.extra_generation_params[ORIGINAL] = self.originals[image_idx]
+        if image_idx < len(originals):
+            p.extra_generation_params[ORIGINAL] = originals[image_idx]
 
 
 def lines(text: str) -> list[str]:
