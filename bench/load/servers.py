@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ START_SECS = 120.0
 # Longer than a server may take to finish what it has accepted.
 STOP_SECS = 150.0
 SAMPLE_SECS = 0.5
-LISTENING = "listening on http://"
+URL = re.compile(r"http://([^\s/]+)\s")
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Server:
         self.log = log
         port = free_port()
         command = [word.replace("{port}", str(port)) for word in kind.command]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(len(cores.split(",")))}
+        environment = {**os.environ, "PROMPTIST_TOKEN": "", "OMP_NUM_THREADS": str(len(cores.split(",")))}
         with log.open("w") as file:
             # `taskset` becomes the server: one process, whose memory and time these are.
             self.process = subprocess.Popen(
@@ -93,9 +94,9 @@ class Server:
 
     def said_address(self) -> str:
         for _ in self.tries():
-            for line in self.log.read_text(errors="replace").splitlines():
-                if LISTENING in line:
-                    return line.split(LISTENING, 1)[1].split()[0].rstrip("/.,")
+            url = URL.search(self.log.read_text(errors="replace"))
+            if url:
+                return url[1]
         raise TimeoutError(f"{self.kind.name} did not say where it listens; {self.log} has what it said")
 
     def wait_until_ready(self) -> None:

@@ -21,6 +21,8 @@ import json
 import logging
 import os
 import queue
+import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -47,7 +49,7 @@ STOP_SECS = 5.0
 NOTICE_SECS = 0.5
 # Where the server does not say how long to wait: this long at first, then twice as long each time.
 FIRST_WAIT_SECS = 0.25
-LISTENING = "listening on http://"
+URL = re.compile(r"http://[^\s/]+")
 SERVE = ("serve", "--port", "0")
 
 # Ends a child when this process is gone, however it ended: the pipe to the watcher closes with it. (A
@@ -99,7 +101,13 @@ class Connection:
     @classmethod
     def configured(cls, given: Json | None = None) -> Connection:
         """`given`, its empty values from PROMPTIST_URL, _TOKEN, _BIN, _MODEL and _TIMEOUT."""
-        names = {"url": "URL", "token": "TOKEN", "program": "BIN", "model": "MODEL", "timeout_secs": "TIMEOUT"}
+        names = {
+            "url": "URL",
+            "token": "TOKEN",
+            "program": "BIN",
+            "model": "MODEL",
+            "timeout_secs": "TIMEOUT",
+        }
         known = {key: value for key, value in (given or {}).items() if key in names and value not in (None, "")}
         for name, variable in names.items():
             value = os.environ.get("PROMPTIST_" + variable, "")
@@ -165,7 +173,11 @@ class Promptist:
         for first in range(0, len(seeds), SEEDS_AT_ONCE):
             part = seeds[first : first + SEEDS_AT_ONCE]
             # One seed is said as `seed`, which models that search rather than sample take too.
-            body = {"user_input": user_input, **chosen, **({"seed": part[0]} if len(part) == 1 else {"seeds": part})}
+            body = {
+                "user_input": user_input,
+                **chosen,
+                **({"seed": part[0]} if len(part) == 1 else {"seeds": part}),
+            }
             answer = self._ask(body, deadline)
             texts += answer_texts(answer, len(part))
         return Adaptation(user_input, texts, answer)
@@ -183,14 +195,14 @@ class Promptist:
         server = self._local_server()
         if server:
             try:
-                return post(server.url, "", body, deadline)
+                return post(server.url, server.token, body, deadline)
             except Unavailable:
                 if not server.ends_within(NOTICE_SECS):
                     raise
             # It died, perhaps of somebody's hand: once more with another.
             server = self._local_server()
             if server:
-                return post(server.url, "", body, deadline)
+                return post(server.url, server.token, body, deadline)
         return run_once(self._program(), self.connection.model, body, deadline)
 
     def _local_server(self) -> LocalServer | None:
@@ -243,17 +255,22 @@ def stop_shared() -> None:
 
 
 class LocalServer:
-    """`promptist serve` on a free port of this machine. It ends when `stop` is called or this process ends."""
+    """`promptist serve` on a free port of this machine. It ends when `stop` is called or this process ends.
 
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+    Its token is drawn here, so that no other program and no web page has a use for it.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], url: str, token: str) -> None:
         self.process = process
         self.url = url
+        self.token = token
 
     @classmethod
     def start(cls, program: str, model: str) -> LocalServer:
         """Raises `Unavailable` if it does not say where it listens."""
         if not sys.executable:
             raise Unavailable("this program does not know its Python, which would watch over the server")
+        token = secrets.token_urlsafe()
         command = [sys.executable, "-c", WATCHER, program, *SERVE, *(("--model", model) if model else ())]
         # In a group of its own: Ctrl-C is for the host, whose end is the server's.
         windows = getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
@@ -266,6 +283,7 @@ class LocalServer:
                 text=True,
                 encoding="utf-8",
                 errors="replace",
+                env={**os.environ, "PROMPTIST_TOKEN": token},
                 creationflags=windows,
                 start_new_session=not windows,
             )
@@ -278,7 +296,7 @@ class LocalServer:
             url = urls.get(timeout=START_SECS)
         except queue.Empty:
             url = None
-        server = cls(process, url or "")
+        server = cls(process, url or "", token)
         if url is None:
             server.stop()
             raise Unavailable(f"{program} does not serve: {' '.join(said) or 'it said nothing'}")
@@ -309,15 +327,15 @@ class LocalServer:
 
 
 def listen(process: subprocess.Popen[str], said: collections.deque[str], urls: queue.Queue[str | None]) -> None:
-    """Puts the address that a server names into `urls`, or None at its end; keeps its last lines and reads on,
+    """Puts the first URL that a server names into `urls`, or None at its end; keeps its last lines and reads on,
     for a full pipe would stop it."""
     assert process.stdout is not None
     for line in process.stdout:
         said.append(line.rstrip())
         LOG.debug("server: %s", line.rstrip())
-        at = line.find(LISTENING)
-        if at >= 0:
-            urls.put(line[at + len("listening on ") :].split()[0].rstrip("/.,"))
+        url = URL.search(line)
+        if url:
+            urls.put(url[0])
     urls.put(None)
     process.stdout.close()
 

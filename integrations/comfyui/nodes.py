@@ -45,7 +45,10 @@ class PromptistAdapt:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "text": ("STRING", {"multiline": True, "dynamicPrompts": True, "tooltip": "What you would type."}),
+                "text": (
+                    "STRING",
+                    {"multiline": True, "dynamicPrompts": True, "tooltip": "What you would type."},
+                ),
                 "seed": (
                     "INT",
                     {
@@ -62,7 +65,13 @@ class PromptistAdapt:
                 ),
                 "strength": (
                     "FLOAT",
-                    {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.05, "tooltip": "How much is added: 0 nothing."},
+                    {
+                        "default": 1.0,
+                        "min": 0.0,
+                        "max": 1.0,
+                        "step": 0.05,
+                        "tooltip": "How much is added: 0 nothing.",
+                    },
                 ),
                 "keep": (
                     ["words", "exact", "free", MODELS_CHOICE],
@@ -83,10 +92,17 @@ class PromptistAdapt:
                 ),
                 "must_include": (
                     "STRING",
-                    {"multiline": True, "default": "", "tooltip": "Phrases that must be in the prompt, one a line."},
+                    {
+                        "multiline": True,
+                        "default": "",
+                        "tooltip": "Phrases that must be in the prompt, one a line.",
+                    },
                 ),
                 "no_artists": ("BOOLEAN", {"default": False, "tooltip": "Add no artist's name."}),
-                "target": ([NO_TARGET, "sd15", "sdxl"], {"tooltip": "The image model whose tokens are counted."}),
+                "target": (
+                    [NO_TARGET, "sd15", "sdxl"],
+                    {"tooltip": "The image model whose tokens are counted."},
+                ),
                 "budget": (
                     "INT",
                     {
@@ -96,7 +112,10 @@ class PromptistAdapt:
                         "tooltip": "Most tokens, yours included. 0: the target's 75.",
                     },
                 ),
-                "on_failure": ([OWN_PROMPT, STOP], {"tooltip": "What happens if Promptist cannot be reached."}),
+                "on_failure": (
+                    [OWN_PROMPT, STOP],
+                    {"tooltip": "What happens if Promptist cannot be reached."},
+                ),
             },
             "hidden": {"unique_id": "UNIQUE_ID", "graph": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }

@@ -23,9 +23,9 @@ def main(words: list[str]) -> int:
         with open(log, "a", encoding="utf-8") as file:
             file.write(json.dumps({"words": words, "pid": os.getpid()}) + "\n")
     if words[0] == "serve" and os.environ.get("FAKE_PROMPTIST_SERVES") != "no":
-        server = FakeServer()
+        server = FakeServer(os.environ.get("PROMPTIST_TOKEN", ""))
         print("loading the model", file=sys.stderr, flush=True)
-        print(f"listening on {server.url}", file=sys.stderr, flush=True)
+        print(server.url, flush=True)
         threading.Event().wait()
     if words[0] != "adapt":
         print(f"error: unrecognized subcommand '{words[0]}'", file=sys.stderr)

@@ -151,7 +151,10 @@ class Extension(InTheWebui, WithFakeServer):
 
     def test_a_failure_makes_no_image_if_the_user_wants_that(self) -> None:
         self.server.close()
-        with self.assertLogs("promptist", "WARNING"), self.assertRaisesRegex(Exception, "no image was made.*reached"):
+        with (
+            self.assertLogs("promptist", "WARNING"),
+            self.assertRaisesRegex(Exception, "no image was made.*reached"),
+        ):
             self.webui.txt2img(Processing("a cat"), **ON, Make_no_image=True)
         self.assertEqual(self.webui.errors, [])
 

@@ -16,7 +16,14 @@ from email.utils import formatdate
 from pathlib import Path
 from unittest import mock
 
-from .servers import FAKE_PROGRAM, INTEGRATIONS, OwnEnvironment, WithFakeServer, WithRealProgram, client_module
+from .servers import (
+    FAKE_PROGRAM,
+    INTEGRATIONS,
+    OwnEnvironment,
+    WithFakeServer,
+    WithRealProgram,
+    client_module,
+)
 
 client = client_module()
 Connection, Promptist = client.Connection, client.Promptist
@@ -42,9 +49,22 @@ class Answers(WithFakeServer):
         self.assertEqual([len(body["seeds"]) for body in self.server.bodies], [16, 16, 8])
 
     def test_settings_that_are_empty_are_left_to_the_model(self) -> None:
-        settings = {"strength": 0, "keep": None, "ban": [], "must_include": ["soft light"], "target": "", "budget": 60}
+        settings = {
+            "strength": 0,
+            "keep": None,
+            "ban": [],
+            "must_include": ["soft light"],
+            "target": "",
+            "budget": 60,
+        }
         self.adapter().adapt("a cat", [1], settings)
-        expected = {"user_input": "a cat", "seed": 1, "strength": 0, "must_include": ["soft light"], "budget": 60}
+        expected = {
+            "user_input": "a cat",
+            "seed": 1,
+            "strength": 0,
+            "must_include": ["soft light"],
+            "budget": 60,
+        }
         self.assertEqual(self.server.bodies, [expected])
 
     def test_any_text_gets_there(self) -> None:
@@ -85,7 +105,15 @@ class Answers(WithFakeServer):
         self.assertLess(time.monotonic() - started, 5)
 
     def test_what_is_no_answer_is_an_error(self) -> None:
-        for payload in (b"", b"<html>", b"[]", b"{}", b'{"outputs": [{"text": 3}]}', b'{"outputs": []}', b"\xff"):
+        for payload in (
+            b"",
+            b"<html>",
+            b"[]",
+            b"{}",
+            b'{"outputs": [{"text": 3}]}',
+            b'{"outputs": []}',
+            b"\xff",
+        ):
             self.server.scripted = [(200, {}, payload)]
             with self.assertRaises(client.PromptistError, msg=payload):
                 self.adapter().adapt("a cat", [1])
@@ -233,9 +261,18 @@ class OwnServer(OwnEnvironment):
             self.assertTrue(gone(self.starts()[-1]["pid"]), how)
 
     def test_a_program_that_cannot_serve_is_started_for_each_prompt(self) -> None:
-        settings = {"strength": 0.5, "keep": "words", "ban": ["@artists", "-x"], "must_include": ["b"], "budget": 60}
+        settings = {
+            "strength": 0.5,
+            "keep": "words",
+            "ban": ["@artists", "-x"],
+            "must_include": ["b"],
+            "budget": 60,
+        }
         settings.update(no_artists=True, target="sd15")
-        with mock.patch.dict(os.environ, {"FAKE_PROMPTIST_SERVES": "no"}), self.assertLogs("promptist", "WARNING"):
+        with (
+            mock.patch.dict(os.environ, {"FAKE_PROMPTIST_SERVES": "no"}),
+            self.assertLogs("promptist", "WARNING"),
+        ):
             adaptation = self.promptist.adapt("-x\ny", [1, 2], settings)
             self.assertEqual(adaptation.texts, ["-x\ny, drawn with 1, b", "-x\ny, drawn with 2, b"])
             self.assertEqual(adaptation.answer["settings"], {**settings, "seeds": [1, 2]})
@@ -259,7 +296,13 @@ class RealProgram(WithRealProgram):
         served, started = Promptist(connection), Promptist(connection)
         self.addCleanup(served.stop)
         started._cannot_serve = True
-        settings = {"keep": "words", "ban": ["@artists"], "must_include": ["soft light"], "budget": 60, "strength": 0.8}
+        settings = {
+            "keep": "words",
+            "ban": ["@artists"],
+            "must_include": ["soft light"],
+            "budget": 60,
+            "strength": 0.8,
+        }
         for text in ("a cat", "a (red:1.2) cat <lora:ink:0.8> --ar 16:9", "-x\ny"):
             ours = served.adapt(text, [1, 2, 2**53 + 1], settings)
             self.assertIsNotNone(served._server, "it does not serve")

@@ -101,7 +101,10 @@ class Node(InComfyUI, WithFakeServer):
 
     def test_two_nodes_leave_a_record_each(self) -> None:
         both = graph()
-        both["4"] = {"class_type": "PromptistAdapt", "inputs": {**both["2"]["inputs"], "text": ["2", 2], "seed": 8}}
+        both["4"] = {
+            "class_type": "PromptistAdapt",
+            "inputs": {**both["2"]["inputs"], "text": ["2", 2], "seed": 8},
+        }
         both["3"]["inputs"]["text"] = ["4", 0]
         run = self.host.queue(both)
         self.assertEqual(self.records(run, "2")[0]["prompts"], ["a cat, drawn with 7"])

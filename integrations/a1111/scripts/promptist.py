@@ -105,10 +105,16 @@ class PromptistScript(scripts.Script):
                 )
             with gr.Row():
                 ban = gr.Textbox(
-                    default.ban, lines=2, label="Do not add (one a line; @artists)", elem_id=self.elem_id("ban")
+                    default.ban,
+                    lines=2,
+                    label="Do not add (one a line; @artists)",
+                    elem_id=self.elem_id("ban"),
                 )
                 must_include = gr.Textbox(
-                    default.must_include, lines=2, label="Include (one a line)", elem_id=self.elem_id("must_include")
+                    default.must_include,
+                    lines=2,
+                    label="Include (one a line)",
+                    elem_id=self.elem_id("must_include"),
                 )
             with gr.Row():
                 target = gr.Dropdown(
