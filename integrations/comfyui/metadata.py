@@ -60,6 +60,8 @@ def fingerprint(graph: Json | None, node_id: str) -> str | None:
             for name, value in node["inputs"].items():
                 if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str):
                     value = [digest(value[0], (*path, node_id)), value[1]]
+                else:
+                    value = canonical(value)
                 inputs[name] = value
             text = json.dumps([node["class_type"], inputs], sort_keys=True)
             digests[node_id] = hashlib.sha256(text.encode()).hexdigest()
@@ -69,6 +71,12 @@ def fingerprint(graph: Json | None, node_id: str) -> str | None:
         return f"{node_id} {digest(node_id, ())}"
     except (KeyError, TypeError, AttributeError, RecursionError, ValueError):
         return None
+
+
+def canonical(value: Any) -> Any:
+    """A literal input whichever side of ComfyUI's validation it is on: a browser sends 1 for 1.0, which becomes a
+    float there."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def listen(class_types: frozenset[str]) -> None:

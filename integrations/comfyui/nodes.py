@@ -109,7 +109,7 @@ class PromptistAdapt:
                         "default": 0,
                         "min": 0,
                         "max": 4096,
-                        "tooltip": "Most tokens, yours included. 0: the target's 75.",
+                        "tooltip": "Most tokens, yours included. 0: the target's own.",
                     },
                 ),
                 "on_failure": (
@@ -167,7 +167,9 @@ class PromptistAdapt:
                 raise
             texts, note = [text] * count, f"Promptist: your own prompt is used. {error}"
             LOG.warning("%s", note)
-            record.update(prompts=texts, error=str(error))
+            # Into the image goes what was wrong with the prompt, and nothing of where the server is.
+            told = str(error) if getattr(error, "param", None) else "Promptist did not answer"
+            record.update(prompts=texts, error=told)
         metadata.keep(extra_pnginfo, graph, unique_id, record)
         show(note or "\n".join(texts), unique_id)
         return texts[0], texts, text, note

@@ -18,8 +18,8 @@ MAX_SEED = 2**64 - 1
 
 
 def graph(output: int = 0, noise_seed: int = 5, **inputs: Any) -> dict[str, Any]:
-    """Text, adapted, sampled, saved. `output` of the node goes to the sampler."""
-    asked = {"text": "a cat", "seed": 7, "count": 1, "strength": 1.0, "keep": "words", **inputs}
+    """Text, adapted, sampled, saved. `output` of the node goes to the sampler. Numbers are as a browser sends them."""
+    asked = {"text": "a cat", "seed": 7, "count": 1, "strength": 1, "keep": "words", **inputs}
     return {
         "2": {"class_type": "PromptistAdapt", "inputs": asked},
         "3": {"class_type": "Sampler", "inputs": {"text": ["2", output], "noise_seed": noise_seed}},
@@ -145,7 +145,7 @@ class Node(InComfyUI, WithFakeServer):
         prompt, prompts, original, note = run.outputs("2")
         self.assertEqual((prompt, prompts, original), (["a cat"], ["a cat"] * 2, ["a cat"]))
         self.assertIn("something went wrong", note[0])
-        self.assertEqual(self.records(run)[0]["error"], "something went wrong")
+        self.assertEqual(self.records(run)[0]["error"], "Promptist did not answer")
         self.assertIn("something went wrong", self.host.shown[0][1])
 
         # A failure is not kept: the same graph tries again; and after that, what it gave is.
@@ -163,6 +163,7 @@ class Node(InComfyUI, WithFakeServer):
         with self.assertLogs("promptist", "WARNING"):
             run = self.host.queue(graph(text="a cat on a mat", budget=2))
         self.assertIn("of sd15 tokens", run.outputs("2")[3][0])
+        self.assertIn("of sd15 tokens", self.records(run)[0]["error"])
 
     def test_inputs_are_checked_by_the_host(self) -> None:
         for wrong in ({"strength": 2}, {"count": 0}, {"seed": -1}, {"keep": "all"}, {"target": "dalle"}):
@@ -184,11 +185,16 @@ class Node(InComfyUI, WithFakeServer):
         example = json.loads((PACK / "promptist.example.json").read_text())
         self.assertEqual(self.host.pack.nodes.Connection.configured(example).url, example["url"])
 
-    def test_the_token_is_in_no_image(self) -> None:
+    def test_no_image_says_where_the_server_is_or_what_its_token(self) -> None:
         self.server.token = os.environ["PROMPTIST_TOKEN"] = "a-secret"
-        (_, file), *_ = self.host.queue(graph()).saved
-        self.assertNotIn(b"a-secret", file)
-        self.assertNotIn(self.server.url.encode(), file)
+        runs = [self.host.queue(graph())]
+        self.server.scripted = [(500, {}, b"")]
+        with self.assertLogs("promptist", "WARNING"):
+            runs.append(self.host.queue(graph(seed=8)))
+        for run in runs:
+            ((_, file),) = run.saved
+            self.assertNotIn(b"a-secret", file)
+            self.assertNotIn(self.server.url.encode(), file)
 
 
 class RealNode(InComfyUI, WithRealProgram):

@@ -124,7 +124,7 @@ class PromptistScript(scripts.Script):
                     elem_id=self.elem_id("target"),
                 )
                 budget = gr.Number(
-                    default.budget, precision=0, label="Most tokens (0: 75)", elem_id=self.elem_id("budget")
+                    default.budget, precision=0, label="Most tokens (0: the target's)", elem_id=self.elem_id("budget")
                 )
             with gr.Row():
                 hires = gr.Checkbox(
