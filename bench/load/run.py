@@ -89,7 +89,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--soak-minutes", type=float, default=0.0)
     parser.add_argument(
-        "--serve", nargs="*", default=[], metavar="WORD", help="more words for `promptist serve`"
+        "--serve", default="", metavar="WORDS", help="more for promptist: --serve='--flag 64'"
     )
     parser.add_argument("--max-in-flight", type=int, default=1024, help="connections of the open loop")
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds until a request counts as lost")

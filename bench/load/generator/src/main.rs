@@ -6,7 +6,7 @@
 //!   are answered, as they do from many people. Time counts from when a request should have been sent, so that
 //!   a server that stalls is charged for everyone who had to wait ("coordinated omission").
 //!
-//! The standard library only, a thread a connection: its share of a core at a thousand requests a second is
+//! The standard library only, a thread a request in flight: its share of a core at a thousand requests a second is
 //! small beside any server's, and is the same for each.
 
 use std::collections::{HashMap, HashSet};
@@ -151,17 +151,22 @@ fn run(options: &Options) -> Result<(), String> {
     let next = AtomicUsize::new(0);
     let outcomes = Mutex::new(Vec::new());
     let bodies = Mutex::new(Bodies::default());
-    // Everyone is connected before the clock starts.
+    // Connections that nobody uses; the one used last is taken first, so that there are no more than needed.
+    let idle = Mutex::new(Vec::new());
+    if let Load::Closed { clients } = options.load {
+        let opened: io::Result<Vec<Connection>> = (0..clients).map(|_| Connection::open(options)).collect();
+        *idle.lock().expect("no panic while held") =
+            opened.map_err(|error| format!("{}: {error}", options.addr))?;
+    }
     let ready = Barrier::new(workers + 1);
     let clock = OnceLock::new();
     thread::scope(|scope| -> io::Result<()> {
         for _ in 0..workers {
             thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, || {
-                let connection = Connection::open(options).ok();
                 ready.wait();
                 ready.wait();
                 let began = *clock.get().expect("set between the two waits");
-                let mut own = work(options, connection, began, &next, &bodies);
+                let mut own = work(options, began, &next, &idle, &bodies);
                 outcomes.lock().expect("no panic while held").append(&mut own);
             })?;
         }
@@ -182,12 +187,12 @@ fn run(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// One connection's work: the next request that nobody has, until the time is up.
+/// One thread's work: the next request that nobody has, until the time is up.
 fn work(
     options: &Options,
-    mut connection: Option<Connection>,
     began: Instant,
     next: &AtomicUsize,
+    idle: &Mutex<Vec<Connection>>,
     bodies: &Mutex<Bodies>,
 ) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
@@ -203,7 +208,7 @@ fn work(
         thread::sleep(scheduled.saturating_sub(began.elapsed()));
         let request = index % options.requests.len();
         let sent = began.elapsed();
-        let response = send(&mut connection, options, &options.requests[request]);
+        let response = send(idle, options, &options.requests[request]);
         let done = began.elapsed();
         let mut outcome = Outcome { request, scheduled, sent, done, status: 0, hash: 0, retry_after: None };
         if let Ok(response) = response {
@@ -286,10 +291,11 @@ impl Connection {
     }
 }
 
-/// Sends a request and reads the answer. The connection is kept for the next one if the server keeps it.
-fn send(connection: &mut Option<Connection>, options: &Options, body: &str) -> io::Result<Response> {
-    let mut open = match connection.take() {
-        Some(open) => open,
+/// Sends a request and reads the answer. The connection is for the next one if the server keeps it.
+fn send(idle: &Mutex<Vec<Connection>>, options: &Options, body: &str) -> io::Result<Response> {
+    let kept = idle.lock().expect("no panic while held").pop();
+    let mut connection = match kept {
+        Some(kept) => kept,
         None => Connection::open(options)?,
     };
     let message = format!(
@@ -298,10 +304,10 @@ fn send(connection: &mut Option<Connection>, options: &Options, body: &str) -> i
         options.addr,
         body.len(),
     );
-    open.reader.get_mut().write_all(message.as_bytes())?;
-    let response = read_response(&mut open.reader)?;
+    connection.reader.get_mut().write_all(message.as_bytes())?;
+    let response = read_response(&mut connection.reader)?;
     if response.keep_alive {
-        *connection = Some(open);
+        idle.lock().expect("no panic while held").push(connection);
     }
     Ok(response)
 }
