@@ -31,6 +31,8 @@ each other status.";
 /// A stack of this size holds what a connection needs.
 const STACK_BYTES: usize = 128 * 1024;
 const MAX_BODY_BYTES: usize = 16 << 20;
+/// A connection that was unused for longer may have been closed by the server meanwhile.
+const UNUSED: Duration = Duration::from_secs(1);
 /// How long a client waits at most that was told to come again; the longest that a test has patience for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -279,6 +281,7 @@ fn hash(bytes: &[u8]) -> u64 {
 
 struct Connection {
     reader: BufReader<TcpStream>,
+    last_used: Instant,
 }
 
 impl Connection {
@@ -287,17 +290,28 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(options.timeout))?;
         stream.set_write_timeout(Some(options.timeout))?;
-        Ok(Self { reader: BufReader::new(stream) })
+        Ok(Self { reader: BufReader::new(stream), last_used: Instant::now() })
     }
 }
 
 /// Sends a request and reads the answer. The connection is for the next one if the server keeps it.
 fn send(idle: &Mutex<Vec<Connection>>, options: &Options, body: &str) -> io::Result<Response> {
     let kept = idle.lock().expect("no panic while held").pop();
-    let mut connection = match kept {
-        Some(kept) => kept,
-        None => Connection::open(options)?,
+    let (response, connection) = match kept {
+        // A server may close what nobody uses, and a client finds out when it does.
+        Some(kept) if kept.last_used.elapsed() > UNUSED => {
+            exchange(kept, options, body).or_else(|_| exchange(Connection::open(options)?, options, body))?
+        }
+        Some(kept) => exchange(kept, options, body)?,
+        None => exchange(Connection::open(options)?, options, body)?,
     };
+    if response.keep_alive {
+        idle.lock().expect("no panic while held").push(connection);
+    }
+    Ok(response)
+}
+
+fn exchange(mut connection: Connection, options: &Options, body: &str) -> io::Result<(Response, Connection)> {
     let message = format!(
         "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         options.path,
@@ -306,10 +320,8 @@ fn send(idle: &Mutex<Vec<Connection>>, options: &Options, body: &str) -> io::Res
     );
     connection.reader.get_mut().write_all(message.as_bytes())?;
     let response = read_response(&mut connection.reader)?;
-    if response.keep_alive {
-        idle.lock().expect("no panic while held").push(connection);
-    }
-    Ok(response)
+    connection.last_used = Instant::now();
+    Ok((response, connection))
 }
 
 /// A response with a `Content-Length`, which is what both servers send.
