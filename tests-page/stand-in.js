@@ -1,9 +1,11 @@
 // A stand-in for `promptist serve`, to work on the page without building the server.
 //
-//     node stand-in.js serve --port 7788
+//     node stand-in.js serve --port 7700
+//     node stand-in.js serve --port 7700 --api http://127.0.0.1:7788
 //
-// It keeps to the server's wire and headers, and makes answers up from a list of phrases. It is no part of
-// what the tests prove: those run against the real server.
+// The page's files come from disk, so that a reload shows a change. With `--api` everything else is asked of
+// a real server; without, answers are made up from a list of phrases, in the server's shapes and with its
+// headers. It is no part of what the tests prove: those run against the real server.
 
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
@@ -41,6 +43,9 @@ class Refused extends Error {
 function answer(body) {
   const input = String(body.user_input ?? "").trim();
   if (!input) throw new Refused(422, "the prompt is empty", "user_input");
+  for (const entry of body.ban ?? []) {
+    if (entry.startsWith("/") && /\[[^\]]*$/u.test(entry)) throw new Refused(422, `\`ban\`: \`${entry}\`: unclosed character class`, "ban");
+  }
   const unknown = Object.keys(body).find((name) => !KNOWN.has(name));
   if (unknown) throw new Refused(422, `unknown field \`${unknown}\``, unknown);
   const seed = body.seed ?? 0;
@@ -58,18 +63,21 @@ function answer(body) {
 }
 
 function output(input, body, seed, row) {
-  let draw = seed * 7919 + row * 104729 + [...input].reduce((sum, letter) => sum * 31 + letter.codePointAt(0), 7);
+  const mixed = (a, b) => Math.imul(a ^ b ^ (a >>> 15), 2654435761) >>> 0;
+  let draw = [...input].reduce((sum, letter) => mixed(sum, letter.codePointAt(0)), mixed(seed + 1, row * 7919));
   const pool = PHRASES.filter(([, category]) => !body.ban?.includes(`@${category}`));
   const drawn = [];
   while (drawn.length < Math.round(6 * (body.strength ?? 1))) {
-    draw = (Math.imul(draw, 1664525) + 1013904223) >>> 0;
+    draw = mixed(draw, 97);
     drawn.push(...pool.splice((draw >>> 8) % pool.length, 1));
   }
   drawn.push(...(body.must_include ?? []).map((phrase) => [phrase, "subject"]));
   const phrases = drawn.map(([phrase]) => phrase);
+  const flags = body.keep === "words" ? (/(?: --\w+ \S+)+$/u.exec(input)?.[0] ?? "") : "";
+  const own = input.slice(0, input.length - flags.length);
   const whole = score(phrases);
   return {
-    text: [input, ...phrases].join(", "),
+    text: [own, ...phrases].join(", ") + flags,
     score: whole,
     token_ids: [1, 2, 3],
     finish: "eos",
@@ -92,6 +100,7 @@ const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 
 const ROUTES = {
   "GET /healthz": async (_, response) => response.end("ok"),
+  "GET /readyz": async (_, response) => response.end("ok"),
   "GET /v1/models": async (_, response) =>
     send(response, 200, { object: "list", data: [{ id: "stand-in", object: "model", owned_by: "promptist", precision: "f32" }], generator: true }),
   "POST /v1/adapt": async (body, response) => {
@@ -142,14 +151,35 @@ async function file(path, response) {
     .end(bytes);
 }
 
-const port = Number(process.argv[process.argv.indexOf("--port") + 1]) || 0;
+/** Asks the real server, and passes on what it says as it says it. */
+async function pass(request, path, body, response) {
+  const options = body === "" ? {} : { headers: { "Content-Type": request.headers["content-type"] }, body };
+  const answer = await fetch(API + path, { method: request.method, ...options });
+  const retryAfter = answer.headers.get("Retry-After");
+  response.writeHead(answer.status, {
+    "Content-Type": answer.headers.get("Content-Type") ?? "application/octet-stream",
+    ...(retryAfter && { "Retry-After": retryAfter }),
+  });
+  for await (const chunk of answer.body ?? []) response.write(chunk);
+  response.end();
+}
+
+function flag(name, otherwise) {
+  const at = process.argv.indexOf(name);
+  return at < 0 ? otherwise : process.argv[at + 1];
+}
+
+const API = flag("--api", "");
+const port = Number(flag("--port", "0"));
 const server = createServer(async (request, response) => {
   try {
     const { pathname } = new URL(request.url, "http://localhost");
-    const route = ROUTES[`${request.method} ${pathname}`];
-    if (!route) return await file(pathname, response);
+    if (pathname === "/" || pathname.startsWith("/page/")) return await file(pathname, response);
     let body = "";
     for await (const chunk of request) body += chunk;
+    if (API) return await pass(request, pathname, body, response);
+    const route = ROUTES[`${request.method} ${pathname}`];
+    if (!route) throw new Refused(404, "there is nothing at this path");
     await route(body ? JSON.parse(body) : {}, response);
   } catch (error) {
     const status = error.status ?? 500;

@@ -177,7 +177,8 @@ export function showFacts(answers, scoreState) {
     const before = current.original;
     if (before && current.removed.length > 0) {
       const change = known.score - before.score;
-      score.push(" ", make("span", { class: change < 0 ? "down" : "up" }, `${signed(change)} since you removed ${counted(current.removed.length, "phrase")}`));
+      const since = `since you removed ${counted(current.removed.length, "phrase")}`;
+      score.push(" ", make("span", { class: change < 0 ? "down" : "up" }, `${signed(change)} ${since}`));
     }
     facts.push(["Score", ...score]);
   } else if (scoreState) {

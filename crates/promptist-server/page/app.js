@@ -18,7 +18,7 @@ const EXAMPLES = [
   "a rabbit is wearing a space suit",
   "a lighthouse at dusk",
   "an old sailor, portrait",
-  "a tiny cottage in a snowy forest",
+  "a cottage in a snowy forest",
 ];
 const HINT = "Press a highlighted phrase to take it out.";
 
@@ -133,18 +133,22 @@ async function write(over = {}) {
   page.writing = writing;
   const wanted = { ...asked.settings, ...over };
   begin(userInput);
+  let answer = null;
+  let fault = null;
   try {
-    const answer = await ask({ user_input: userInput, ...wanted }, writing.signal);
-    if (!Array.isArray(answer.outputs) || answer.outputs.length === 0) throw new Failure("The server had no answer to this.");
-    if (writing === page.writing) finish(answer, wanted);
-  } catch (error) {
-    if (writing === page.writing) giveUp(error);
-  } finally {
-    if (writing === page.writing) {
-      page.writing = null;
-      busy(false);
+    answer = await ask({ user_input: userInput, ...wanted }, writing.signal);
+    if (!Array.isArray(answer.outputs) || answer.outputs.length === 0) {
+      throw new Failure("The server had no answer to this.");
     }
+  } catch (error) {
+    fault = error;
   }
+  // Something newer is in view, or being written.
+  if (writing !== page.writing) return;
+  page.writing = null;
+  busy(false);
+  if (fault) giveUp(fault);
+  else finish(answer, wanted);
 }
 
 /** One answer is streamed; where the server cannot, and for several, it comes in one piece. */
@@ -153,8 +157,8 @@ async function ask(body, signal) {
   try {
     return await adaptStreaming(body, (text) => page.writing?.signal === signal && showUnfinished(text, body.user_input), signal);
   } catch (error) {
-    // A search of many hypotheses has no text that only grows. If it was something else, this says it too.
-    if (error instanceof Failure && error.status === 422) return adapt(body, signal);
+    // A search of many hypotheses has no text that only grows.
+    if (error instanceof Failure && error.status === 422 && error.param === "stream") return adapt(body, signal);
     throw error;
   }
 }
@@ -241,19 +245,21 @@ function startAnswerKeys() {
     else return;
     event.preventDefault();
   });
-  const tell = (event) => {
-    const phrase = phraseOf(event);
-    if (phrase && page.answers) {
-      byId("about").textContent = `${phrase.textContent} \u2013 ${about(page.answers.current, Number(phrase.dataset.idx))}`;
-    }
-  };
-  const hush = () => {
-    byId("about").textContent = page.answers?.current.left.length > 0 ? HINT : "";
-  };
-  answer.addEventListener("pointerover", tell);
-  answer.addEventListener("focusin", tell);
-  answer.addEventListener("pointerleave", hush);
-  answer.addEventListener("focusout", hush);
+  const look = (event) => tellAbout(phraseOf(event));
+  answer.addEventListener("pointerover", look);
+  answer.addEventListener("focusin", look);
+  answer.addEventListener("pointerleave", () => tellAbout(null));
+  answer.addEventListener("focusout", () => tellAbout(null));
+}
+
+/** What is known of a phrase that is looked at; else what can be done. */
+function tellAbout(phrase) {
+  const current = page.answers?.current;
+  if (!current || page.writing) return;
+  const hint = current.left.length > 0 ? HINT : "";
+  byId("about").textContent = phrase
+    ? `${phrase.textContent} \u2013 ${about(current, Number(phrase.dataset.idx))}`
+    : hint;
 }
 
 function remove(button) {
@@ -317,7 +323,7 @@ async function measure(said) {
     if (!(error instanceof Failure)) throw error;
     // The phrase is gone all the same: that the score is not known is said where it would stand.
     state = "not known";
-    if (error.status === 0) problem(error.message);
+    if (error.status === 0 && byId("problem-box").hidden) problem(error.message);
   }
   if (page.answers !== answers || answers.current !== current || page.writing) return;
   refresh();
@@ -336,6 +342,7 @@ function refresh() {
   const { current } = page.answers;
   for (const button of byId("answer").querySelectorAll(".phrase")) {
     button.setAttribute("aria-description", about(current, Number(button.dataset.idx)));
+    if (button.matches(":hover, :focus")) tellAbout(button);
   }
 }
 
@@ -363,7 +370,7 @@ function draw({ isNew = false, keepChoices = false } = {}) {
   byId("undo").setAttribute("aria-disabled", String(current.removed.length === 0));
   byId("redo").setAttribute("aria-disabled", String(current.undone.length === 0));
   byId("another").hidden = !Number.isFinite(answers.answer.seed) || answers.versions.length > 1;
-  byId("about").textContent = current.left.length > 0 ? HINT : "";
+  tellAbout(null);
   drawPictures();
 }
 

@@ -69,7 +69,7 @@ export function start(saved, onChange) {
       changed();
     });
   }
-  byId("reset").addEventListener("click", () => {
+  byId("reset-settings").addEventListener("click", () => {
     form.reset();
     for (const range of ranges) clear(range);
     for (const input of numbers) input.removeAttribute("aria-invalid");
@@ -182,7 +182,7 @@ function show() {
   changes("changed-style", count("ban", "must_include", "guidance_scale", "temperature"));
   changes("changed-length", count("target", "budget"));
   changes("changed-seed", count("seed"));
-  byId("reset").hidden = names.length === 0;
+  byId("reset-settings").hidden = names.length === 0;
 }
 
 function say(range, text) {
