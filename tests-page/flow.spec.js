@@ -44,7 +44,6 @@ test("a phrase goes with a click, and comes back", async ({ page }) => {
   await expect(phrases(page)).toHaveText(all.toSpliced(1, 1));
   expect(await shown(page)).toBe(whole.replace(`, ${all[1]}`, ""));
   await expect(page.locator("#facts")).toContainText("since you removed 1 phrase");
-  await expect(page.locator("#facts .number")).not.toHaveText(before);
   await expect(page.locator("#status")).toContainText(`Removed ${all[1]}. Score`);
   // Focus is on what took its place.
   await expect(phrases(page).nth(1)).toBeFocused();

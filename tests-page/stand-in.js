@@ -25,7 +25,7 @@ const PHRASES = [
   ["moody", "style"], ["art nouveau", "style"], ["by greg rutkowski", "artists"],
   ["trending on artstation", "websites"], ["octane render", "engines"], ["muted colors", "colors"],
 ];
-// One grey pixel.
+// One black pixel.
 const PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==";
 const KNOWN = new Set(
   ("user_input user_inputs num_beams num_return_sequences n do_sample temperature top_p max_new_tokens seed keep " +

@@ -178,7 +178,7 @@ export function showFacts(answers, scoreState) {
     if (before && current.removed.length > 0) {
       const change = known.score - before.score;
       const since = `since you removed ${counted(current.removed.length, "phrase")}`;
-      score.push(" ", make("span", { class: change < 0 ? "down" : "up" }, `${signed(change)} ${since}`));
+      score.push(" ", make("span", { class: "change" }, `${isNothing(change) ? "unchanged" : signed(change)} ${since}`));
     }
     facts.push(["Score", ...score]);
   } else if (scoreState) {
@@ -202,8 +202,8 @@ export function about(version, idx) {
   const category = version.category(idx).replaceAll("-", " ");
   const effect = version.measured?.effects.get(idx);
   if (effect === undefined) return `${category}.`;
-  const worth = Math.abs(effect) < 0.005 ? "makes no difference to the score" : `${effect > 0 ? "adds" : "takes"} ${decimal(Math.abs(effect))} ${effect > 0 ? "to" : "from"} the score`;
-  return `${category}: ${worth}.`;
+  if (isNothing(effect)) return `${category}: makes no difference to the score.`;
+  return `${category}: ${effect > 0 ? "adds" : "takes"} ${decimal(Math.abs(effect))} ${effect > 0 ? "to" : "from"} the score.`;
 }
 
 const FILTERED = {
@@ -232,6 +232,11 @@ function notes({ answer, versions, current }) {
 
 export function decimal(number) {
   return number.toFixed(2).replace("-", "\u2212");
+}
+
+/** Whether a change is too small to be seen in two decimals. */
+function isNothing(change) {
+  return Math.abs(change) < 0.005;
 }
 
 export function signed(number) {

@@ -20,6 +20,9 @@ const EXAMPLES = [
   "an old sailor, portrait",
   "a cottage in a snowy forest",
 ];
+const STOP = "Stop";
+/** Most answers are there before anybody could stop them: until then the button stays what it is. */
+const STOP_AFTER_MS = 250;
 const HINT = "Press a highlighted phrase to take it out.";
 
 const field = byId("user-input");
@@ -69,8 +72,8 @@ function start() {
   });
   byId("composer").addEventListener("submit", (event) => {
     event.preventDefault();
-    if (page.writing) page.writing.abort();
-    else write();
+    if (!page.writing) write();
+    else if (byId("adapt").textContent === STOP) page.writing.abort();
   });
   byId("settings").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -170,11 +173,8 @@ function begin(userInput) {
   byId("result").hidden = false;
   busy(true);
   showUnfinished(userInput.trim(), userInput);
-  byId("facts").replaceChildren();
   byId("answer-note").hidden = true;
-  byId("answers").hidden = true;
   byId("about").textContent = "";
-  byId("pictures").hidden = true;
   announce(byId("status"), "Adapting.");
 }
 
@@ -208,12 +208,21 @@ function giveUp(error) {
   problem(error.message, { canRetry: error.status === 0 || error.status === 429 || error.status >= 500 });
 }
 
+let stopLater = 0;
+
+/** While an answer is being written, what belongs to the one before stands back. */
 function busy(is) {
   byId("result").classList.toggle("busy", is);
   byId("result").setAttribute("aria-busy", String(is));
-  byId("adapt").textContent = is ? "Stop" : "Adapt";
+  byId("answers").disabled = is;
+  clearTimeout(stopLater);
+  if (is) stopLater = setTimeout(offerStop, STOP_AFTER_MS, true);
+  else offerStop(false);
+}
+
+function offerStop(is) {
+  byId("adapt").textContent = is ? STOP : "Adapt";
   byId("adapt").classList.toggle("primary", !is);
-  byId("tools").hidden = is;
 }
 
 /** The next seed's answer. */
@@ -255,7 +264,7 @@ function startAnswerKeys() {
 /** What is known of a phrase that is looked at; else what can be done. */
 function tellAbout(phrase) {
   const current = page.answers?.current;
-  if (!current || page.writing) return;
+  if (!current || byId("result").classList.contains("busy")) return;
   const hint = current.left.length > 0 ? HINT : "";
   byId("about").textContent = phrase
     ? `${phrase.textContent} \u2013 ${about(current, Number(phrase.dataset.idx))}`
@@ -274,17 +283,19 @@ function remove(button) {
 }
 
 function undo() {
+  if (page.writing) return;
   const idx = page.answers?.current.undo();
   if (idx !== undefined) changed(`Put back ${page.answers.current.pieces.phrases[idx]}.`);
 }
 
 function redo() {
+  if (page.writing) return;
   const idx = page.answers?.current.redo();
   if (idx !== undefined) changed(`Removed ${page.answers.current.pieces.phrases[idx]} again.`);
 }
 
 function undoKeys(event) {
-  if (!(event.ctrlKey || event.metaKey) || event.altKey || !page.answers || page.writing) return;
+  if (!(event.ctrlKey || event.metaKey) || event.altKey || !page.answers) return;
   // In a text field the keys are the browser's.
   if (event.target.closest?.("textarea, input:not([type=radio], [type=checkbox], [type=range])")) return;
   const key = event.key.toLowerCase();
@@ -363,9 +374,8 @@ function draw({ isNew = false, keepChoices = false } = {}) {
   byId("result").hidden = false;
   byId("examples").hidden = true;
   showVersion(current, { isNew });
-  if (keepChoices || (!isNew && byId("answer-list").childElementCount === answers.versions.length)) updateChoice(answers);
+  if (keepChoices) updateChoice(answers);
   else showChoices(answers);
-  byId("answers").hidden = answers.versions.length < 2;
   showFacts(answers, "");
   byId("undo").setAttribute("aria-disabled", String(current.removed.length === 0));
   byId("redo").setAttribute("aria-disabled", String(current.undone.length === 0));
@@ -384,6 +394,7 @@ function drawPictures() {
 let copied = 0;
 
 async function copy() {
+  if (page.writing) return;
   const { text } = page.answers.current;
   const done = await toClipboard(text);
   const button = byId("copy");
@@ -426,6 +437,7 @@ async function paint() {
     page.painting.abort();
     return;
   }
+  if (page.writing) return;
   clearProblem();
   const painting = new AbortController();
   page.painting = painting;
@@ -500,7 +512,6 @@ function reopen(id) {
   replaceText(entry.answer.user_input);
   page.answers = new Answers(entry.answer, entry.settings, entry);
   page.entryId = entry.id;
-  byId("answer-list").replaceChildren();
   draw();
   drawHistory();
   const title = byId("result-title");
