@@ -10,7 +10,8 @@ const MOST = 50;
  * @typedef {object} Entry
  * @property {string} id
  * @property {number} time milliseconds since 1970
- * @property {object} answer the object of `/v1/adapt`
+ * @property {object} answer the object of `/v1/adapt`, as much of it as is drawn
+ * @property {object} settings what it was asked with
  * @property {number} chosen the answer that is looked at
  * @property {number[][]} removed for each answer, the phrases that were removed, in their order
  */
