@@ -190,8 +190,10 @@ function finish(answer, wanted) {
 
 /** The answer before comes back into view, and what went wrong is said. */
 function giveUp(error) {
-  if (page.answers) draw();
-  else {
+  if (page.answers) {
+    draw();
+    if (!page.answers.current.measured) measure("");
+  } else {
     byId("result").hidden = true;
     byId("examples").hidden = false;
   }
