@@ -364,8 +364,7 @@ function choose(idx) {
   page.painting?.abort();
   remember();
   draw({ keepChoices: true });
-  announce(byId("status"), `Answer ${idx + 1} of ${page.answers.versions.length}.`);
-  if (!page.answers.current.measured) measure("");
+  measure(`Answer ${idx + 1} of ${page.answers.versions.length}.`);
 }
 
 // Drawing
