@@ -266,33 +266,6 @@ test("history stays in the browser, opens again, and can be cleared", async ({ p
   await expect(entries).toHaveCount(2);
 });
 
-const PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==";
-
-test("with a generator both prompts become images", async ({ page }) => {
-  // No image model is at hand in a test: the answers of the route stand in for one.
-  await page.route("**/v1/models", (route) =>
-    route.fulfill({ json: { object: "list", data: [{ id: "mini", object: "model", owned_by: "promptist" }], generator: true } }),
-  );
-  const events = [
-    ["progress", { which: "user_input", done: 10, of: 20 }],
-    ["image", { which: "user_input", src: PIXEL, scores: { aesthetic: 5.21, clip: 0.281 } }],
-    ["image", { which: "prompt", src: PIXEL, scores: null }],
-    ["done", {}],
-  ];
-  let asked = null;
-  await page.route("**/v1/images", (route) => {
-    asked = route.request().postDataJSON();
-    const body = events.map(([name, data]) => `event: ${name}\ndata: ${JSON.stringify(data)}\n\n`).join("");
-    return route.fulfill({ contentType: "text/event-stream", body });
-  });
-  await adapt(page, "a lighthouse at dusk");
-  await page.getByRole("button", { name: "Make images" }).click();
-  await expect(page.getByRole("img", { name: "a lighthouse at dusk", exact: true })).toBeVisible();
-  await expect(page.getByRole("img", { name: await shown(page), exact: true })).toBeVisible();
-  await expect(page.locator("#figure-user_input")).toContainText("aesthetic 5.21, CLIP 0.281");
-  expect(asked).toEqual({ user_input: "a lighthouse at dusk", prompt: await shown(page), seed: 0 });
-});
-
 test("without a generator there is no button for images", async ({ page, request }) => {
   const { generator } = await (await request.get("/v1/models")).json();
   test.skip(generator, "this server has one");
