@@ -5,22 +5,25 @@ import { adapt, answered, expect, phrases, shown, test } from "./server.js";
 test("the adapted prompt forms as it is written", async ({ page }) => {
   await page.goto("/");
   await page.evaluate(() => {
-    globalThis.seen = new Set();
-    new MutationObserver(() => globalThis.seen.add(document.querySelector(".forming")?.textContent ?? "")).observe(
-      document.querySelector("#answer"),
-      { childList: true },
-    );
+    globalThis.seen = [];
+    new MutationObserver(() => {
+      const forming = document.querySelector(".forming");
+      if (forming) globalThis.seen.push(forming.textContent);
+    }).observe(document.querySelector("#answer"), { childList: true });
   });
   await page.keyboard.type("a lighthouse at dusk");
-  await page.keyboard.press("Control+Enter");
-  await answered(page);
+  // How many pieces there are is the server's affair; on a machine that is busy all may come at once.
+  await expect(async () => {
+    await page.evaluate(() => globalThis.seen.splice(0));
+    await page.keyboard.press("Control+Enter");
+    await answered(page);
+    const seen = await page.evaluate(() => globalThis.seen);
+    const whole = (await phrases(page).allTextContents()).join(", ");
+    expect(seen.some((text) => text.trim() !== "" && text.length < whole.length)).toBe(true);
+  }).toPass();
   const text = await shown(page);
   expect(text.startsWith("a lighthouse at dusk, ")).toBe(true);
-  // How many pieces there are is the server's affair: a quick one writes several between two of the page's.
-  const seen = await page.evaluate(() => [...globalThis.seen].filter((text) => text !== ""));
-  expect(seen.length).toBeGreaterThan(0);
-  expect(seen[0].length).toBeLessThan(text.length - "a lighthouse at dusk".length);
-  await expect(page.locator("#status")).toHaveText(`Adapted: ${text}.`);
+  await expect(page.locator("#status")).toContainText(`Adapted: ${text}.`);
   await expect(page.locator("#user-input")).toHaveValue("a lighthouse at dusk");
 });
 
@@ -132,7 +135,7 @@ test("what is copied is what is shown", async ({ page, context }) => {
   await phrases(page).nth(1).click();
   await page.locator("#copy").click();
   await expect(page.locator("#copy-label")).toHaveText("Copied");
-  await expect(page.locator("#status")).toHaveText("Copied.");
+  await expect(page.locator("#status")).toContainText("Copied.");
   expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(await shown(page));
   await expect(page.locator("#copy-label")).toHaveText("Copy");
 });
