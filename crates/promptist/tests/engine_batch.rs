@@ -181,7 +181,8 @@ fn guided_requests_are_the_same_alone_and_in_a_batch() {
         let [one, two] = [1, 2].map(|num_threads| open(MODELS[1], precision, Isa::detect(), num_threads));
         let requests = requests(one.vocab_size());
         for scale in [1.0, 3.0] {
-            let [one, two] = [&one, &two].map(|model| Guided { model, scale, neutral_prompt: &[4, 2] });
+            let [one, two] =
+                [&one, &two].map(|model| Guided { model, scale, neutral_prompt: (&[4, 2]).into() });
             let expected = alone(&one, &requests);
             check(&one, &requests, &expected, &format!("{precision}, guided by {scale}, 1 thread"));
             check(&two, &requests, &expected, &format!("{precision}, guided by {scale}, 2 threads"));

@@ -47,9 +47,9 @@ pub struct Finished {
 /// Requests that are decoded together. They may be added and cancelled between steps.
 ///
 /// Each gets the answers that it would get alone: bit for bit if the model's rows do not depend on each
-/// other.
-pub struct BatchLoop<'a, M: LanguageModel> {
-    model: &'a M,
+/// other. `M` is a model or a reference to one.
+pub struct BatchLoop<M: LanguageModel> {
+    model: M,
     max_rows: usize,
     last_id: u64,
     /// In the order in which they came.
@@ -86,19 +86,19 @@ enum Next {
     Extensions(Vec<Extension>),
 }
 
-impl<'a, M: LanguageModel> BatchLoop<'a, M> {
+impl<M: LanguageModel> BatchLoop<M> {
     /// A loop without requests that never holds more than `max_rows` rows of the model's cache.
     ///
     /// A beam search needs `num_beams` rows, sampling `num_return_sequences`, greedy search one. A
     /// request waits until there is room for all of its own, and none overtakes another.
-    pub fn new(model: &'a M, max_rows: usize) -> Self {
+    pub fn new(model: M, max_rows: usize) -> Self {
         Self {
+            cache: model.new_cache(),
             model,
             max_rows,
             last_id: 0,
             waiting: VecDeque::new(),
             running: Vec::new(),
-            cache: model.new_cache(),
             num_rows: 0,
             queries: Queries::default(),
             answers: Answers::default(),
@@ -117,7 +117,7 @@ impl<'a, M: LanguageModel> BatchLoop<'a, M> {
         let Request { prompt, settings, sample_key, guide } = request;
         settings.validate()?;
         settings.validate_vocabulary(self.model.vocab_size())?;
-        check_prompt(self.model, &prompt, settings.max_new_tokens)?;
+        check_prompt(&self.model, &prompt, settings.max_new_tokens)?;
         let processors = LogitsProcessors::new(&settings);
         let task = Arc::new(Task { prompt, settings, processors, sample_key, guide });
         let search = search(Arc::clone(&task));
@@ -154,6 +154,12 @@ impl<'a, M: LanguageModel> BatchLoop<'a, M> {
     /// Requests that are being decoded.
     pub fn num_running(&self) -> usize {
         self.running.len()
+    }
+
+    /// The most rows that its requests may still want at once, those included that wait.
+    pub fn num_rows_wanted(&self) -> usize {
+        let waiting = self.waiting.iter().map(|request| request.search.max_rows());
+        waiting.chain(self.running.iter().map(|request| request.search.max_rows())).sum()
     }
 
     /// Lets requests in, takes each that runs one token further by one pass of the model, and returns

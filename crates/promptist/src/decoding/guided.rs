@@ -14,6 +14,8 @@
 //! guidance for language models (Sanchez et al. 2023); the formula is that of
 //! `UnbatchedClassifierFreeGuidanceLogitsProcessor` of transformers, there with another neutral prompt.
 
+use std::borrow::Cow;
+
 use super::LanguageModel;
 use super::guide::Allowed;
 use super::log_softmax::Normalizer;
@@ -30,7 +32,7 @@ pub struct Guided<'a, M> {
     /// 1 is the model itself; 1.5 guides gently, 3 hard.
     pub scale: f32,
     /// Ids of the prompt that says nothing.
-    pub neutral_prompt: &'a [u32],
+    pub neutral_prompt: Cow<'a, [u32]>,
 }
 
 /// Row i is two of the model's: 2i under its prompt, 2i + 1 under the neutral one.
@@ -74,7 +76,7 @@ impl<M: LanguageModel> LanguageModel for Guided<'_, M> {
         inputs.extend(prompts);
         if !prompts.is_empty() {
             // Read once and repeated: every row has the same neutral prompt.
-            inputs.push(self.neutral_prompt);
+            inputs.push(&self.neutral_prompt);
         }
         let all = Queries::all(inputs.len());
         self.model.append(&mut cache.pairs, &inputs, &all, &mut cache.answers)?;
@@ -208,7 +210,7 @@ mod tests {
     fn first_token(scale: f32) -> u32 {
         let raw = RawDecodingSettings { num_beams: Some(1), max_new_tokens: Some(1), ..Default::default() };
         let settings: DecodingSettings = raw.resolve().expect("possible");
-        let guided = Guided { model: &Toy, scale, neutral_prompt: &[0] };
+        let guided = Guided { model: &Toy, scale, neutral_prompt: Cow::Borrowed(&[0]) };
         let prompts = [vec![1], vec![1]];
         let answers = generate(&guided, &prompts, &settings, &[]).expect("decodes");
         assert_eq!(answers[0], answers[1]);

@@ -142,6 +142,36 @@ pub trait LanguageModel {
     fn reorder(&self, cache: &mut Self::Cache, rows: &[usize]) -> Result<()>;
 }
 
+impl<M: LanguageModel> LanguageModel for &M {
+    type Cache = M::Cache;
+
+    fn vocab_size(&self) -> usize {
+        (**self).vocab_size()
+    }
+
+    fn n_positions(&self) -> usize {
+        (**self).n_positions()
+    }
+
+    fn new_cache(&self) -> M::Cache {
+        (**self).new_cache()
+    }
+
+    fn append(
+        &self,
+        cache: &mut M::Cache,
+        token_ids: &[&[u32]],
+        queries: &Queries,
+        answers: &mut Answers,
+    ) -> Result<()> {
+        (**self).append(cache, token_ids, queries, answers)
+    }
+
+    fn reorder(&self, cache: &mut M::Cache, rows: &[usize]) -> Result<()> {
+        (**self).reorder(cache, rows)
+    }
+}
+
 /// Checks what [`append`](LanguageModel::append) is given before a cache is changed: `row_lens` are the
 /// tokens of the rows that are there.
 ///

@@ -130,8 +130,16 @@ impl DecodingSettings {
         )
     }
 
+    /// The most rows of a model's cache that a search with these settings wants at once.
+    pub(crate) fn num_rows(&self) -> usize {
+        match self.do_sample {
+            true => self.num_return_sequences,
+            false => self.num_beams,
+        }
+    }
+
     /// Checks the rules that need the model's vocabulary size.
-    pub(super) fn validate_vocabulary(&self, vocab_size: usize) -> Result<()> {
+    pub(crate) fn validate_vocabulary(&self, vocab_size: usize) -> Result<()> {
         let keys = [
             ("eos_token_id", self.eos_token_id.as_slice()),
             ("pad_token_id", self.pad_token_id.as_slice()),

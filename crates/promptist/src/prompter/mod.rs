@@ -4,8 +4,8 @@
 //! rules. `request` is what is asked; `layout` what the model sees of an input and where the input
 //! stands in the answer; `rules` and `guide` are bans, musts and budgets, compiled and as the search
 //! follows them; `answer` makes an output of a hypothesis and checks it; `variants`, `explain` and
-//! `receipt` are what their names say. A row's answer depends on its text, the model, the settings and the seed; never on the rows
-//! beside it.
+//! `receipt` are what their names say; `session` answers inputs that come and go. A row's answer depends
+//! on its text, the model, the settings and the seed; never on the rows beside it.
 
 mod answer;
 mod explain;
@@ -14,6 +14,7 @@ mod layout;
 mod receipt;
 mod request;
 mod rules;
+mod session;
 mod variants;
 
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub use self::answer::{KeptRules, Output, TokenUse};
 pub use self::explain::PhraseEffect;
 pub use self::receipt::{Difference, Receipt, Record};
 pub use self::request::{AdaptRequest, AdaptSettings};
+pub use self::session::{Session, TicketId};
 pub use self::variants::{added_words, distance};
 
 use self::guide::AnswerGuide;
@@ -282,27 +284,36 @@ impl Prompter {
             Err(error) => return all_failed(prepared, &error),
         };
         let elapsed_ms = started.elapsed().as_secs_f64() * 1e3;
-        prepared
-            .into_iter()
-            .map(|prepared| {
-                let prepared = prepared?;
-                let mut outputs = outputs.next().unwrap_or_else(|| Ok(Vec::new()))?;
-                if settings.explain {
-                    for output in &mut outputs {
-                        output.phrases = self.explain(&prepared, output, settings)?;
-                    }
-                }
-                let asked = settings.decoding.num_return_sequences;
-                let is_short = settings.min_distance.is_some() && outputs.len() < asked;
-                Ok(Adapted {
-                    user_input: prepared.user_input,
-                    outputs,
-                    seed: settings.decoding.do_sample.then_some(prepared.seed),
-                    asked: is_short.then_some(asked),
-                    elapsed_ms,
-                })
-            })
-            .collect()
+        let adapted = |prepared: Result<Prepared>| {
+            let prepared = prepared?;
+            let outputs = outputs.next().unwrap_or_else(|| Ok(Vec::new()))?;
+            self.adapted(prepared, outputs, settings, elapsed_ms)
+        };
+        prepared.into_iter().map(adapted).collect()
+    }
+
+    /// What is said of an input whose outputs are made.
+    fn adapted(
+        &self,
+        prepared: Prepared,
+        mut outputs: Vec<Output>,
+        settings: &AdaptSettings,
+        elapsed_ms: f64,
+    ) -> Result<Adapted> {
+        if settings.explain {
+            for output in &mut outputs {
+                output.phrases = self.explain(&prepared, output, settings)?;
+            }
+        }
+        let asked = settings.decoding.num_return_sequences;
+        let is_short = settings.min_distance.is_some() && outputs.len() < asked;
+        Ok(Adapted {
+            user_input: prepared.user_input,
+            outputs,
+            seed: settings.decoding.do_sample.then_some(prepared.seed),
+            asked: is_short.then_some(asked),
+            elapsed_ms,
+        })
     }
 
     /// The outputs of each row, best first; of seeds, in their order. Another `round` draws others.
@@ -315,27 +326,35 @@ impl Prompter {
         settings: &AdaptSettings,
         round: u64,
     ) -> Result<Vec<Result<Vec<Output>>>> {
-        if settings.strength == 0.0 && settings.must_include.is_empty() {
+        if settings.adds_nothing() {
             return Ok(rows.iter().map(|row| Ok(vec![identity(row)])).collect());
         }
-        let of_seeds = settings.seeds.len();
         let mut answers = self.decode(rows, settings, round)?.into_iter();
-        let row_outputs = |row: &&Prepared| {
-            let mut outputs = Vec::new();
-            for at in 0..of_seeds.max(1) {
-                let mut hypotheses = answers.next().unwrap_or_default();
-                if hypotheses.is_empty() && row.guide.as_ref().is_some_and(|guide| guide.may_end()) {
-                    hypotheses.push(Hypothesis { token_ids: Vec::new(), score: 0.0, finish: Finish::Budget });
-                }
-                let made = hypotheses.into_iter().map(|hypothesis| self.output(row, hypothesis, settings));
-                let made = made.map(|output| {
-                    output.map(|output| Output { seed: settings.seeds.get(at).copied(), ..output })
-                });
-                outputs.extend(good_or_first_error(made)?);
+        let num_requests = settings.seeds.len().max(1);
+        let mut row_outputs =
+            |row: &&Prepared| self.row_outputs(row, settings, answers.by_ref().take(num_requests));
+        Ok(rows.iter().map(&mut row_outputs).collect())
+    }
+
+    /// The outputs of a row: `answers` are those to its [`requests`](Self::requests).
+    fn row_outputs(
+        &self,
+        row: &Prepared,
+        settings: &AdaptSettings,
+        answers: impl Iterator<Item = Vec<Hypothesis>>,
+    ) -> Result<Vec<Output>> {
+        let mut outputs = Vec::new();
+        for (at, mut hypotheses) in answers.enumerate() {
+            if hypotheses.is_empty() && row.guide.as_ref().is_some_and(|guide| guide.may_end()) {
+                hypotheses.push(Hypothesis { token_ids: Vec::new(), score: 0.0, finish: Finish::Budget });
             }
-            Ok(outputs)
-        };
-        Ok(rows.iter().map(row_outputs).collect())
+            let made = hypotheses.into_iter().map(|hypothesis| self.output(row, hypothesis, settings));
+            let made = made.map(|output| {
+                output.map(|output| Output { seed: settings.seeds.get(at).copied(), ..output })
+            });
+            outputs.extend(good_or_first_error(made)?);
+        }
+        Ok(outputs)
     }
 
     /// The ids that the model continues, checked against its context.
@@ -346,13 +365,19 @@ impl Prompter {
         }
         let layout = Layout::new(trimmed, settings.keep, &settings.rules.protect, self.neutral_input());
         let prompt_ids = self.prompt_ids(&layout)?;
+        let neutral_prompt = match settings.guidance_scale == 1.0 {
+            true => None,
+            false => {
+                let keep = settings.keep;
+                let neutral = Layout::new(self.neutral_input(), keep, &Protect::default(), NEUTRAL_INPUT);
+                Some(self.prompt_ids(&neutral)?)
+            }
+        };
+        // The neutral prompt is continued beside the input's, by the same tokens.
+        let prompt_tokens = prompt_ids.len().max(neutral_prompt.as_ref().map_or(0, Vec::len));
         let (max_new_tokens, n_positions) = (settings.decoding.max_new_tokens, self.config().n_positions);
-        if prompt_ids.len() + max_new_tokens > n_positions {
-            return Err(Error::PromptTooLong {
-                prompt_tokens: prompt_ids.len(),
-                max_new_tokens,
-                n_positions,
-            });
+        if prompt_tokens.saturating_add(max_new_tokens) > n_positions {
+            return Err(Error::PromptTooLong { prompt_tokens, max_new_tokens, n_positions });
         }
         let guide = AnswerGuide::new(&settings.rules, layout.kept.as_ref(), settings.filter)?;
         let offset = if settings.vary_rows { row } else { 0 };
@@ -360,6 +385,7 @@ impl Prompter {
             user_input: user_input.to_owned(),
             layout,
             prompt_ids,
+            neutral_prompt,
             guide: guide.map(Arc::new),
             seed: settings.decoding.seed.wrapping_add(offset),
         })
@@ -398,25 +424,26 @@ impl Prompter {
         settings: &AdaptSettings,
         round: u64,
     ) -> Result<Vec<Vec<Hypothesis>>> {
-        let request = |row: &&Prepared, seed: u64| Request {
+        let requests = rows.iter().flat_map(|row| self.requests(row, settings, round));
+        let Some(neutral_prompt) = rows.first().and_then(|row| row.neutral_prompt.as_deref()) else {
+            return decoding::generate_each(model, requests);
+        };
+        let guided = Guided { model, scale: settings.guidance_scale, neutral_prompt: neutral_prompt.into() };
+        decoding::generate_each(&guided, requests)
+    }
+
+    /// What a row asks of the model: one request, or one a seed.
+    fn requests(&self, row: &Prepared, settings: &AdaptSettings, round: u64) -> Vec<Request> {
+        let request = |seed: u64| Request {
             prompt: row.prompt_ids.clone(),
             settings: DecodingSettings { seed, ..settings.decoding.clone() },
             sample_key: sample_key(row.layout.input.as_str()).wrapping_add(round),
             guide: row.guide.clone().map(|guide| -> Arc<dyn Guide> { guide }),
         };
-        let requests = rows.iter().flat_map(|row| -> Vec<Request> {
-            match settings.seeds.as_slice() {
-                [] => vec![request(row, row.seed)],
-                seeds => seeds.iter().map(|&seed| request(row, seed)).collect(),
-            }
-        });
-        if settings.guidance_scale == 1.0 {
-            return decoding::generate_each(model, requests);
+        match settings.seeds.as_slice() {
+            [] => vec![request(row.seed)],
+            seeds => seeds.iter().map(|&seed| request(seed)).collect(),
         }
-        let neutral = Layout::new(self.neutral_input(), settings.keep, &Protect::default(), NEUTRAL_INPUT);
-        let neutral_prompt = &self.prompt_ids(&neutral)?;
-        let guided = Guided { model, scale: settings.guidance_scale, neutral_prompt };
-        decoding::generate_each(&guided, requests)
     }
 }
 
@@ -425,6 +452,8 @@ struct Prepared {
     user_input: String,
     layout: Layout,
     prompt_ids: Vec<u32>,
+    /// What guidance compares with; none without guidance.
+    neutral_prompt: Option<Vec<u32>>,
     /// The rules before the answer's first token.
     guide: Option<Arc<AnswerGuide>>,
     seed: u64,

@@ -175,6 +175,11 @@ impl Prompter {
 }
 
 impl AdaptSettings {
+    /// Whether the answer is the input, without a look at the model.
+    pub(super) fn adds_nothing(&self) -> bool {
+        self.strength == 0.0 && self.must_include.is_empty()
+    }
+
     /// The target, and the style that it answers best; none without a target. No prompter here is trained
     /// to write in several: what it adds is of its own style.
     pub fn target_style(&self) -> Option<(&str, Style)> {

@@ -13,8 +13,11 @@ use super::{Prepared, Prompter};
 use crate::decoding::DecodingSettings;
 use crate::error::Result;
 
+/// An output that was taken, and the words that it adds.
+pub(super) type Taken = (BTreeSet<String>, Output);
+
 /// Rounds of candidates.
-const ROUNDS: u64 = 6;
+pub(super) const ROUNDS: u64 = 6;
 
 impl Prompter {
     /// [`outputs`](Self::outputs) that are far enough apart.
@@ -82,7 +85,7 @@ pub fn added_words(user_input: &str, text: &str) -> BTreeSet<String> {
 
 /// The settings of round `round`: the request's own search first, with more candidates than are asked
 /// for; then drawing, for other searches have no second answer.
-fn of_round(settings: &AdaptSettings, round: u64) -> AdaptSettings {
+pub(super) fn of_round(settings: &AdaptSettings, round: u64) -> AdaptSettings {
     let asked = settings.decoding.num_return_sequences;
     let mut decoding = settings.decoding.clone();
     if decoding.do_sample || round > 0 {
@@ -102,8 +105,8 @@ fn of_round(settings: &AdaptSettings, round: u64) -> AdaptSettings {
 
 /// Adds to `taken` those of `candidates`, best first, that are at least `min_distance` from all taken
 /// before, until there are `count`.
-fn take_apart(
-    taken: &mut Vec<(BTreeSet<String>, Output)>,
+pub(super) fn take_apart(
+    taken: &mut Vec<Taken>,
     mut candidates: Vec<Output>,
     layout: &Layout,
     (min_distance, count): (f64, usize),
