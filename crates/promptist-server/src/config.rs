@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use axum::http::HeaderValue;
+
 /// Limits of a server, and who may use it.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
@@ -13,20 +15,30 @@ pub struct ServerConfig {
     pub max_pending: usize,
     /// Inputs in one request.
     pub max_inputs: usize,
+    /// Bytes of one input. A text that is longer than any model reads is refused before it costs anything.
+    pub max_input_bytes: usize,
     /// Answers to one input.
     pub max_answers: usize,
+    /// Entries of a list in a request: bans, musts, answers to score. Compiling rules takes time.
+    pub max_list: usize,
     /// Bytes of a request's body.
     pub max_body_bytes: usize,
+    /// Connections that are open at once; others wait to be accepted.
+    pub max_connections: usize,
+    /// How long a connection may take to send the head of its next request, idle time included.
+    pub head_timeout: Duration,
     /// How long a request may take to send its body.
-    pub read_timeout: Duration,
+    pub body_timeout: Duration,
     /// How long a request may take from its body's last byte. What is not answered by then is cancelled.
     pub deadline: Duration,
     /// What a refused client is told to wait.
     pub retry_after: Duration,
-    /// How long connections may take to finish once the server is to stop.
+    /// How long connections may take to take their answers once the server stops and all are made.
     pub grace: Duration,
     /// What clients have to say; anyone may ask if there is none.
     pub token: Option<Token>,
+    /// Origins whose pages may ask, as `https://example.com`; none but our own by default.
+    pub cors_origins: Vec<HeaderValue>,
 }
 
 impl Default for ServerConfig {
@@ -35,13 +47,18 @@ impl Default for ServerConfig {
             max_rows: 128,
             max_pending: 256,
             max_inputs: 64,
+            max_input_bytes: 16 << 10,
             max_answers: 32,
+            max_list: 512,
             max_body_bytes: 1 << 20,
-            read_timeout: Duration::from_secs(10),
+            max_connections: 1024,
+            head_timeout: Duration::from_secs(15),
+            body_timeout: Duration::from_secs(10),
             deadline: Duration::from_secs(60),
             retry_after: Duration::from_secs(1),
-            grace: Duration::from_secs(75),
+            grace: Duration::from_secs(5),
             token: None,
+            cors_origins: Vec::new(),
         }
     }
 }
