@@ -64,7 +64,8 @@ pub(crate) fn common(mut fields: Fields, config: &ServerConfig) -> Result<Common
     Ok(Common { request: settings(ours, config)?, stream, include_usage })
 }
 
-/// Cuts the longest answer to what the context holds beside the prompt.
+/// Cuts the longest answer to what the context holds beside the prompt, and the model's own least length to
+/// that.
 ///
 /// # Errors
 /// [`ApiError::Invalid`] for an input that cannot be read.
@@ -81,7 +82,12 @@ pub(crate) fn fit(
     }
     let room = prompter.config().n_positions.saturating_sub(longest);
     // An input without room for an answer is an error, which the decoder words better.
-    request.decoding.max_new_tokens = Some(if room == 0 { asked } else { asked.min(room) });
+    let max_new_tokens = if room == 0 { asked } else { asked.min(room) };
+    request.decoding.max_new_tokens = Some(max_new_tokens);
+    if request.decoding.min_new_tokens.is_none() {
+        let least = prompter.settings(&AdaptRequest::default())?.decoding.min_new_tokens;
+        request.decoding.min_new_tokens = Some(least.min(max_new_tokens));
+    }
     Ok(())
 }
 
