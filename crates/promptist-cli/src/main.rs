@@ -38,7 +38,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Turn what you type into a prompt that image models answer best.
-    Adapt(adapt::Args),
+    Adapt(Box<adapt::Args>),
     /// Make recorded answers again, and say what differs.
     Replay(replay::Args),
     /// List the categories that --ban knows by name.
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         .without_time()
         .init();
     let result = match Cli::parse().command {
-        Command::Adapt(args) => adapt::run(args),
+        Command::Adapt(args) => adapt::run(*args),
         Command::Replay(args) => replay::run(args),
         Command::Categories(args) => categories::run(args),
         Command::Data(args) => data::run(args),

@@ -1,6 +1,7 @@
 //! `promptist replay`: makes recorded answers again, and says what differs.
 
 use std::collections::BTreeMap;
+use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
@@ -44,6 +45,7 @@ pub fn run(args: Args) -> Result<()> {
     let bars = Bars::default();
     bars.begin("replay", Some(lines.len() as u64), "answers");
     let (mut differing, mut failed) = (0, 0);
+    let mut out = stdout().lock();
     for (number, line) in (1..).zip(&lines) {
         if stop.load(Ordering::Relaxed) {
             return Err(promptist::Error::Interrupted.into());
@@ -57,13 +59,12 @@ pub fn run(args: Args) -> Result<()> {
             Ok(differences) => {
                 differing += usize::from(!differences.is_empty());
                 if args.json {
-                    println!(
-                        "{}",
-                        json!({"line": number, "same": differences.is_empty(), "differences": differences})
-                    );
+                    let same = differences.is_empty();
+                    let line = json!({"line": number, "same": same, "differences": differences});
+                    writeln!(out, "{line}")?;
                 } else {
                     for Difference { what, recorded, now } in &differences {
-                        println!("{place}: {what}: recorded {recorded}, now {now}");
+                        writeln!(out, "{place}: {what}: recorded {recorded}, now {now}")?;
                     }
                 }
             }
@@ -73,7 +74,7 @@ pub fn run(args: Args) -> Result<()> {
     bars.end();
     let same = lines.len() - differing - failed;
     if !args.json {
-        println!("{same} of {} answers are the same", lines.len());
+        writeln!(out, "{same} of {} answers are the same", lines.len())?;
     }
     if same < lines.len() {
         bail!("{differing} differ, {failed} could not be made again");

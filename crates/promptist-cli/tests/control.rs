@@ -60,7 +60,11 @@ fn bans_come_from_flags_files_and_categories() {
         assert_eq!(output["rules"]["bans"], 4);
     }
     let own = run(&["adapt", "a castle", "--ban", "castle"]);
-    assert!(text(&own.stderr).contains("your own text has the banned `castle`"), "{}", text(&own.stderr));
+    assert!(
+        text(&own.stderr).contains("your own text has what is banned, and keeps it: castle"),
+        "{}",
+        text(&own.stderr)
+    );
 
     let bad = write(folder.path(), "bad.txt", "hat\n@hats\n");
     let (code, message) = refused(&["adapt", "a cat", "--ban-file", &bad]);

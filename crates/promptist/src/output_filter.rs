@@ -110,7 +110,8 @@ impl Filter<'_> {
     }
 }
 
-fn phrases(text: &str) -> impl Iterator<Item = &str> {
+/// The phrases of a prompt, without the commas between them.
+pub(crate) fn phrases(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|phrase| !phrase.is_empty())
 }
 

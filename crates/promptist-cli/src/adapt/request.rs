@@ -80,7 +80,7 @@ struct SamplingArgs {
     #[arg(long, value_name = "LIST", value_parser = Seeds::parse, conflicts_with = "seed")]
     seeds: Option<Seeds>,
     /// Sample row i with seed + i, so that equal inputs get different answers.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "seeds")]
     vary_rows: bool,
 }
 
@@ -89,6 +89,7 @@ struct SamplingArgs {
 struct ContentArgs {
     /// exact: your text opens the answer, byte for byte; words: the same, but closing flags and tags
     /// stay behind what is added; free: the model writes all of it, unless your text has prompt syntax
+    /// or words that --ban has
     /// [default: the model's choice, exact for mini]
     #[arg(long, value_enum, value_name = "HOW")]
     keep: Option<KeepChoice>,

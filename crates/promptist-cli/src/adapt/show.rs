@@ -24,7 +24,9 @@ pub fn style_note(settings: &AdaptSettings) {
 /// What is worth saying beside an answer.
 pub fn notes(place: &str, adapted: &Adapted, settings: &AdaptSettings) {
     let input = adapted.user_input.trim();
-    let closing = &input[parse(input, &Protect::default()).closing()..];
+    // Settings that were used compile.
+    let protect = Protect::new(&settings.protect).unwrap_or_default();
+    let closing = &input[parse(input, &protect).closing()..];
     let is_behind = adapted.outputs.iter().any(|output| output.text.len() > input.len());
     if settings.keep == Keep::Exact && !closing.trim().is_empty() && is_behind {
         eprintln!(
@@ -34,17 +36,21 @@ pub fn notes(place: &str, adapted: &Adapted, settings: &AdaptSettings) {
     }
     if let Some(asked) = adapted.asked {
         let found = adapted.outputs.len();
-        eprintln!(
-            "{place}: {found} of {asked} answers are that far apart; a smaller --min-distance finds more"
-        );
+        match settings.min_distance {
+            Some(_) => eprintln!(
+                "{place}: {found} of {asked} answers are that far apart; a smaller --min-distance finds more"
+            ),
+            None => eprintln!("{place}: {found} of {asked} answers were found"),
+        }
     }
     for output in &adapted.outputs {
         if let Some(piece) = output.restored.first() {
             eprintln!("{place}: the model's answer lost `{piece}`: your text is kept, and what it added");
         }
-        for banned in output.rules.iter().flat_map(|rules| &rules.banned_in_input).take(1) {
-            eprintln!("{place}: your own text has the banned `{banned}`: it stays");
-        }
+    }
+    let rules = adapted.outputs.first().and_then(|output| output.rules.as_ref());
+    if let Some(banned) = rules.map(|rules| &rules.banned_in_input).filter(|banned| !banned.is_empty()) {
+        eprintln!("{place}: your own text has what is banned, and keeps it: {}", banned.join(", "));
     }
 }
 

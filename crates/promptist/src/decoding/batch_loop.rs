@@ -156,6 +156,13 @@ impl<M: LanguageModel> BatchLoop<M> {
         self.running.len()
     }
 
+    /// The tokens of an answer that is being decoded, where the search has but one: greedy search, and
+    /// sampling of one. None before the first, and of no other request.
+    pub fn progress(&self, id: RequestId) -> Option<&[u32]> {
+        let request = self.running.iter().find(|request| request.id == id)?;
+        request.search.progress().filter(|token_ids| !token_ids.is_empty())
+    }
+
     /// The most rows that its requests may still want at once, those included that wait.
     pub fn num_rows_wanted(&self) -> usize {
         let waiting = self.waiting.iter().map(|request| request.search.max_rows());

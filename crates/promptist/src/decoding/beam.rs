@@ -10,9 +10,9 @@ use std::sync::Arc;
 use super::candidates::Candidate;
 use super::early_stopping::EarlyStopping;
 use super::guide::{Guide, Whole};
-use super::guided_beams::GuidedChoice;
 use super::hypotheses::{Finish, FinishedPool, Hypothesis};
 use super::query::{Queries, TokenLogit};
+use super::ruled_beams::RuledChoice;
 use super::search::{Extension, Rows, Scratch, Search, Task};
 use super::settings::DecodingSettings;
 use crate::error::Result;
@@ -91,7 +91,7 @@ impl BeamSearch {
     fn cut(&mut self, beam_idx: usize, finish: Finish) {
         let beam = &self.running[beam_idx];
         if let Some(Whole { len, score }) = beam.cut(finish) {
-            self.finished.add(self.normalized(score, len), &beam.token_ids[..len], finish);
+            self.finished.add_cut(self.normalized(score, len), &beam.token_ids[..len], finish);
         }
     }
 
@@ -135,7 +135,7 @@ impl Search for BeamSearch {
         let length = self.running.first().map_or(0, |beam| beam.token_ids.len()) + 1;
         let is_last = length == self.task.settings.max_new_tokens;
         if self.task.guide.is_some() {
-            let choice = GuidedChoice::new(&self.task.settings, &self.running, scratch, (count, num_beams));
+            let choice = RuledChoice::new(&self.task.settings, &self.running, scratch, (count, num_beams));
             for candidate in &choice.ended {
                 let score = self.normalized(candidate.score, length);
                 self.finished.add(score, &self.running[candidate.beam_idx].token_ids, Finish::Eos);

@@ -18,10 +18,10 @@ use super::beam::{Beam, num_candidates};
 use super::candidates::Candidate;
 use super::early_stopping::EarlyStopping;
 use super::guide::Whole;
-use super::guided_beams::GuidedChoice;
 use super::hypotheses::{Finish, FinishedPool, Hypothesis};
 use super::logits::TouchedScores;
 use super::query::{Queries, TokenLogit};
+use super::ruled_beams::RuledChoice;
 use super::search::{Extension, Rows, Scratch, Search, Task};
 use super::settings::LengthNormalization;
 use crate::error::Result;
@@ -84,7 +84,7 @@ impl DiverseBeamSearch {
     fn advance_guided(&self, group: &mut Group, scratch: &mut Scratch, next: &mut Vec<Extension>) {
         let settings = &self.task.settings;
         let count = num_candidates(settings, self.group_size());
-        let choice = GuidedChoice::new(settings, &group.running, scratch, (count, self.group_size()));
+        let choice = RuledChoice::new(settings, &group.running, scratch, (count, self.group_size()));
         for candidate in &choice.ended {
             let parent = &group.running[candidate.beam_idx];
             let score = self.normalized(candidate.score, parent.token_ids.len(), Finish::Eos);
@@ -104,7 +104,7 @@ impl DiverseBeamSearch {
     /// Closes a beam behind its last whole phrase, if it has one.
     fn cut(&self, beam: &Beam, finish: Finish, finished: &mut FinishedPool) {
         if let Some(Whole { len, score }) = beam.cut(finish) {
-            finished.add(self.normalized(score, len, finish), &beam.token_ids[..len], finish);
+            finished.add_cut(self.normalized(score, len, finish), &beam.token_ids[..len], finish);
         }
     }
 

@@ -22,10 +22,10 @@ use super::candidates::Candidate;
 
 /// The rules as they stand after some tokens of an answer. Immutable: every hypothesis has its own.
 pub trait Guide: fmt::Debug + Send + Sync {
-    /// Whether a token may come next. Asked of a few hundred tokens of a row, from several threads.
+    /// Whether a token may come next. Asked of a few hundred tokens of a row, from several threads; of
+    /// every token of it under guidance.
     ///
-    /// A search asks it of its end tokens too, and expects yes: those are
-    /// [`may_end`](Self::may_end)'s.
+    /// A search may ask it of its end tokens too, and expects yes: those are [`may_end`](Self::may_end)'s.
     fn allows(&self, token_id: u32) -> bool;
 
     /// The rules after one of the allowed tokens.

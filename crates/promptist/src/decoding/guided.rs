@@ -119,7 +119,8 @@ impl<M> Guided<'_, M> {
     /// Makes a row's logits the guided ones. Where either row is no numbers, neither is the result.
     ///
     /// Under rules, what is plausible is told by the likeliest token that is allowed and not asked for by
-    /// name, for those may be forbidden yet; a token that rules want is never implausible.
+    /// name, for those may be forbidden yet; if there is none, by the likeliest of all. A token that rules
+    /// want may come even if it is implausible, but guidance makes no implausible token likelier.
     fn guide(
         &self,
         logits: &mut [f32],
@@ -133,18 +134,25 @@ impl<M> Guided<'_, M> {
         }
         let allowed = query.allowed();
         let likeliest = match query {
-            Query::Top { token_ids, .. } if !allowed.is_all() => largest_allowed(logits, allowed, token_ids),
-            _ => normalizer.max,
+            Query::Top { token_ids, .. } if !allowed.is_all() => {
+                Some(largest_allowed(logits, allowed, token_ids)).filter(|&logit| logit > f32::NEG_INFINITY)
+            }
+            _ => None,
         };
+        let likeliest = likeliest.unwrap_or(normalizer.max);
         let floor = normalizer.log_prob(likeliest) + PLAUSIBLE.ln();
         let wanted = allowed.guide().map_or(&[][..], |guide| guide.wanted());
         for ((token_id, logit), &neutral) in (0..).zip(logits).zip(neutral) {
             let log_prob = normalizer.log_prob(*logit);
             // Finite where the model gives the token any chance under the neutral prompt.
             let gain = (log_prob - of_neutral.log_prob(neutral)).min(f32::MAX);
-            *logit = match log_prob >= floor || wanted.contains(&token_id) {
-                true => log_prob + (self.scale - 1.0) * gain,
-                false => f32::NEG_INFINITY,
+            let boost = (self.scale - 1.0) * gain;
+            *logit = if log_prob >= floor {
+                log_prob + boost
+            } else if wanted.contains(&token_id) {
+                log_prob + boost.min(0.0)
+            } else {
+                f32::NEG_INFINITY
             };
         }
     }

@@ -58,6 +58,13 @@ impl FinishedPool {
         self.entries.insert(rank, Entry { score, token_ids: token_ids.to_vec(), finish });
     }
 
+    /// Adds what is left of a beam that was cut, unless another was cut to the same.
+    pub(super) fn add_cut(&mut self, score: f64, token_ids: &[u32], finish: Finish) {
+        if !self.entries.iter().any(|entry| entry.token_ids == token_ids) {
+            self.add(score, token_ids, finish);
+        }
+    }
+
     /// The score that a further answer must beat; `None` while there is room.
     pub(super) fn worst_of_full(&self) -> Option<f64> {
         if self.entries.len() < self.capacity { None } else { self.entries.last().map(|entry| entry.score) }
@@ -98,6 +105,20 @@ mod tests {
                 Hypothesis { token_ids: vec![4], score: -1.0, finish: Finish::Length },
                 Hypothesis { token_ids: vec![1], score: -2.0, finish: Finish::Eos },
             ]
+        );
+    }
+
+    #[test]
+    fn beams_that_are_cut_to_the_same_are_one_answer() {
+        let mut pool = FinishedPool::new(3);
+        pool.add(-2.0, &[1], Finish::Eos);
+        pool.add_cut(-1.0, &[1], Finish::Budget);
+        pool.add_cut(-3.0, &[2], Finish::Budget);
+        pool.add_cut(-3.0, &[2], Finish::Length);
+        let best = FinishedPool::best_of([pool], 8);
+        assert_eq!(
+            best.iter().map(|h| (h.token_ids[0], h.score)).collect::<Vec<_>>(),
+            [(1, -2.0), (2, -3.0)]
         );
     }
 

@@ -182,6 +182,13 @@ impl Search for SampleSearch {
         Ok(())
     }
 
+    fn progress(&self) -> Option<&[u32]> {
+        match self.sequences.as_slice() {
+            [only] => Some(&only.token_ids),
+            _ => None,
+        }
+    }
+
     fn into_hypotheses(self: Box<Self>) -> Vec<Hypothesis> {
         let task = self.task;
         let hypothesis = |sequence: Sequence| {
@@ -191,7 +198,10 @@ impl Search for SampleSearch {
             Hypothesis { token_ids: sequence.token_ids, score: sequence.log_prob / penalty as f32, finish }
         };
         let mut hypotheses: Vec<_> = self.sequences.into_iter().map(hypothesis).collect();
-        hypotheses.sort_by(|a, b| b.score.total_cmp(&a.score));
+        // What was cut to nothing has cost nothing: that is no merit.
+        let is_nothing =
+            |hypothesis: &Hypothesis| hypothesis.token_ids.is_empty() && hypothesis.finish != Finish::Eos;
+        hypotheses.sort_by(|a, b| is_nothing(a).cmp(&is_nothing(b)).then(b.score.total_cmp(&a.score)));
         hypotheses
     }
 }
@@ -210,10 +220,12 @@ impl Sequence {
         if is_eos && guide.may_end() || !is_eos && guide.has_room(token_id) {
             return Step::Token(token_id);
         }
-        let wanted = scratch
-            .touched
-            .iter()
-            .filter(|token| guide.wanted().contains(&token.token_id) && guide.allows(token.token_id));
+        let may_come = |token: &TokenLogit| {
+            token.logit > f32::NEG_INFINITY
+                && guide.wanted().contains(&token.token_id)
+                && guide.allows(token.token_id)
+        };
+        let wanted = scratch.touched.iter().filter(may_come);
         let wanted = wanted.max_by(|a, b| a.logit.total_cmp(&b.logit).then(b.token_id.cmp(&a.token_id)));
         match wanted {
             Some(wanted) if guide.has_room(wanted.token_id) => Step::Token(wanted.token_id),

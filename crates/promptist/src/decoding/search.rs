@@ -28,6 +28,11 @@ pub(super) trait Search: Send {
     /// none if it is over.
     fn advance(&mut self, rows: Rows<'_>, scratch: &mut Scratch, next: &mut Vec<Extension>) -> Result<()>;
 
+    /// The answer as far as it is, of a search that has but one; none of others.
+    fn progress(&self) -> Option<&[u32]> {
+        None
+    }
+
     /// The hypotheses, best first.
     fn into_hypotheses(self: Box<Self>) -> Vec<Hypothesis>;
 }
@@ -174,7 +179,9 @@ impl Scratch {
         let Some(guide) = beam.guide.as_deref() else { return };
         self.touched.retain(|token| settings.is_eos(token.token_id) || guide.allows(token.token_id));
         let beam_idx = self.put_off.len();
-        let wanted = self.touched.iter().filter(|token| guide.wanted().contains(&token.token_id));
+        let is_wanted =
+            |token: &TokenLogit| token.logit > f32::NEG_INFINITY && guide.wanted().contains(&token.token_id);
+        let wanted = self.touched.iter().filter(is_wanted);
         let candidate = |token: TokenLogit| Candidate {
             score: token.logit + beam.score,
             beam_idx,

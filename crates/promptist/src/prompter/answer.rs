@@ -10,11 +10,12 @@ use super::explain::PhraseEffect;
 use super::guide::AnswerGuide;
 use super::layout::KeptText;
 use super::request::AdaptSettings;
-use super::rules::Guided;
+use super::rules::AnswerRules;
 use super::{Prepared, Prompter};
+use crate::data::safety;
 use crate::decoding::{Finish, Hypothesis};
 use crate::error::{Error, Result};
-use crate::output_filter::{Filter, FilterRule};
+use crate::output_filter::{Filter, FilterRule, phrases};
 
 /// One adapted prompt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,11 +73,6 @@ pub struct TokenUse {
     pub budget: usize,
 }
 
-/// The phrases of a text, without the commas between them.
-pub(super) fn phrases(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|phrase| !phrase.is_empty())
-}
-
 impl Prompter {
     /// The output that a hypothesis makes.
     ///
@@ -89,10 +85,10 @@ impl Prompter {
         settings: &AdaptSettings,
     ) -> Result<Output> {
         let (layout, rules) = (&prepared.layout, &*settings.rules);
+        let of_answer = rules.of_answer.as_ref();
         let answer = self.tokenizer.decode(&hypothesis.token_ids)?;
         let mut text = self.without_cut_phrases(prepared, &hypothesis, answer.trim())?;
-        let must_stay =
-            |phrase: &str| rules.guided.as_ref().is_some_and(|guided| guided.text.met_in(phrase) != 0);
+        let must_stay = |phrase: &str| of_answer.is_some_and(|rules| rules.text.met_in(phrase) != 0);
 
         let mut filtered = Vec::new();
         if settings.filter || settings.no_artists {
@@ -100,7 +96,7 @@ impl Prompter {
                 tidy: settings.filter,
                 no_artists: settings.no_artists,
                 user_input: &layout.input,
-                is_cut: hypothesis.finish == Finish::Length && rules.guided.is_none(),
+                is_cut: hypothesis.finish == Finish::Length && of_answer.is_none(),
                 spare: &must_stay,
                 has_head: layout.kept.is_none(),
             };
@@ -111,7 +107,7 @@ impl Prompter {
         let mut restored = Vec::new();
         if kept.is_none() {
             restored = layout.lost_in(&text, &rules.protect);
-            if !restored.is_empty() || settings.strength < 1.0 {
+            if !restored.is_empty() || settings.strength < 1.0 || text.is_empty() {
                 // The first phrase is the model's version of the input.
                 kept = Some(layout.keeping_words(&rules.protect));
                 text = phrases(&text).skip(1).collect::<Vec<_>>().join(", ");
@@ -121,19 +117,26 @@ impl Prompter {
             text = share_of(&text, settings.strength, &must_stay);
         }
         let mut kept_rules = None;
-        match &rules.guided {
+        match of_answer {
             None => {
                 if let Some(kept) = &kept {
                     text = kept.with(&text);
                 }
             }
-            Some(guided) => {
-                let is_refused = filtered.contains(&FilterRule::Unsafe) && text.is_empty();
-                if is_refused && !guided.musts.is_empty() {
+            Some(rules) => {
+                let is_refused = settings.filter && safety::check(&layout.input).is_some();
+                if is_refused && !rules.musts.is_empty() {
                     return Err(Error::Rules("the input is unsafe: nothing is added to it".to_owned()));
                 }
-                let whole = guided.mended(kept.as_ref(), &text)?;
-                kept_rules = Some(guided.kept_by(kept.as_ref(), &whole)?);
+                let mut whole = rules.mended(kept.as_ref(), &text)?;
+                if kept.is_none()
+                    && (whole.is_empty() || !layout.lost_in(&whole, &settings.rules.protect).is_empty())
+                {
+                    // What broke a rule was all there was, or was the user's own.
+                    kept = Some(layout.keeping_words(&settings.rules.protect));
+                    whole = rules.mended(kept.as_ref(), "")?;
+                }
+                kept_rules = Some(rules.kept_by(kept.as_ref(), &whole)?);
                 text = whole;
             }
         }
@@ -181,7 +184,7 @@ fn share_of(text: &str, strength: f64, must_stay: &dyn Fn(&str) -> bool) -> Stri
     stays.map(|(_, &phrase)| phrase).collect::<Vec<_>>().join(", ")
 }
 
-impl Guided {
+impl AnswerRules {
     /// The whole text of an answer, less the phrases by which it would break a rule, and with those that
     /// it must have and lacks.
     fn mended(&self, kept: Option<&KeptText>, addition: &str) -> Result<String> {

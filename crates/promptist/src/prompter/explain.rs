@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Output, phrases};
+use super::answer::Output;
 use super::layout::KeptText;
 use super::request::AdaptSettings;
 use super::{Prepared, Prompter};
@@ -10,6 +10,7 @@ use crate::constraints::categorize;
 use crate::decoding::Finish;
 use crate::decoding::teacher_forcing::ForcedText;
 use crate::error::Result;
+use crate::output_filter::phrases;
 use crate::template;
 
 /// A phrase that was added.
@@ -80,18 +81,25 @@ impl Prompter {
         Ok(texts.iter().map(score).collect())
     }
 
-    /// Explains the phrases that an output added.
+    /// Explains the phrases that an output added, as the model sees them without guidance.
     pub(super) fn explain(
         &self,
         prepared: &Prepared,
         output: &Output,
         settings: &AdaptSettings,
     ) -> Result<Vec<PhraseEffect>> {
-        let added = added_phrases(prepared.layout.kept.as_ref(), output);
+        let layout = &prepared.layout;
+        // Where the model writes the input too, the user's text may stand there in spite of it; then the
+        // model has yet to read it.
+        let is_put_back = !output.restored.is_empty() || settings.strength < 1.0;
+        let put_back =
+            (layout.kept.is_none() && is_put_back).then(|| layout.keeping_words(&settings.rules.protect));
+        let own: Option<&str> = put_back.as_ref().map(|_| layout.plain.as_str());
+        let added = added_phrases(put_back.as_ref().or(layout.kept.as_ref()), output);
         let all: Vec<&str> = added.iter().map(String::as_str).collect();
-        let without = |idx: usize| [&all[..idx], &all[idx + 1..]].concat();
+        let without = |idx: usize| [own.as_slice(), &all[..idx], &all[idx + 1..]].concat();
         let mut versions: Vec<Vec<&str>> = (0..all.len()).map(without).collect();
-        versions.push(all.clone());
+        versions.push([own.as_slice(), &all].concat());
         let mut scores = self.rescore_prepared(prepared, &versions, settings)?;
         let whole = scores.pop().unwrap_or_default();
         let effect = |(phrase, score_without): (&str, f32)| PhraseEffect {

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use super::answer::phrases;
 use super::layout::KeptText;
-use super::rules::{Guided, Rules};
+use super::rules::{AnswerRules, Rules};
 use crate::constraints::TextState;
 use crate::decoding::Guide;
 use crate::error::{Error, Result};
+use crate::output_filter::phrases;
 use crate::target::Counter;
 
 /// Room, in tokens, that a phrase may take: with less left at the end of one, only what must come does,
@@ -62,11 +62,13 @@ impl AnswerGuide {
         kept: Option<&KeptText>,
         is_filtered: bool,
     ) -> Result<Option<Self>> {
-        let Some(guided) = &rules.guided else { return Ok(None) };
-        let context = kept.map(|kept| [&kept.opening, kept.separator()].concat()).unwrap_or_default();
-        let text = guided.text.read_context(&guided.text.start(), &context);
-        let met = guided.text.met_so_far(&text);
-        let counter = match &guided.budget {
+        let Some(answer_rules) = &rules.of_answer else { return Ok(None) };
+        // What comes next opens with its own white space.
+        let context =
+            kept.map(|kept| [&kept.opening, kept.separator().trim_end()].concat()).unwrap_or_default();
+        let text = answer_rules.text.read_context(&answer_rules.text.start(), &context);
+        let met = answer_rules.text.met_so_far(&text);
+        let counter = match &answer_rules.budget {
             None => None,
             // What closes the answer is counted where it does not stand; whole texts are counted again
             // at the end.
@@ -95,9 +97,10 @@ impl AnswerGuide {
             partial: Vec::new(),
             counter,
         };
-        if let (Some(counter), Some(budget)) = (&guide.counter, &guided.budget) {
-            let (used, reserve) = (counter.tokens(), guide.reserve());
-            if used + reserve > budget.tokens {
+        if let Some(budget) = &answer_rules.budget {
+            let used = budget.target.count(&kept.map_or(String::new(), |kept| kept.with("")))?;
+            let reserve = guide.reserve();
+            if used.saturating_add(reserve) > budget.tokens {
                 let musts =
                     if reserve > 0 { format!(" and what must come {reserve}") } else { String::new() };
                 let reason = format!(
@@ -116,13 +119,13 @@ impl AnswerGuide {
         &self.cut
     }
 
-    fn guided(&self) -> &Guided {
-        self.rules.guided.as_ref().expect("made with rules")
+    fn answer_rules(&self) -> &AnswerRules {
+        self.rules.of_answer.as_ref().expect("made with rules")
     }
 
     fn unmet(&self) -> impl Iterator<Item = usize> {
         let met = self.met;
-        (0..self.guided().musts.len()).filter(move |must| met >> must & 1 == 0)
+        (0..self.answer_rules().musts.len()).filter(move |must| met >> must & 1 == 0)
     }
 
     fn has_met_all(&self) -> bool {
@@ -131,7 +134,7 @@ impl AnswerGuide {
 
     /// Tokens that what must come still takes, a comma for each included.
     fn needed(&self) -> usize {
-        let musts = &self.guided().musts;
+        let musts = &self.answer_rules().musts;
         let mut needed: usize = self.unmet().map(|must| musts[must].token_ids.len() + 1).sum();
         if let Some((must, written)) = self.writing {
             // Its comma is there.
@@ -142,7 +145,7 @@ impl AnswerGuide {
 
     /// Tokens of the target that what must come still takes.
     fn reserve(&self) -> usize {
-        self.unmet().map(|must| self.guided().musts[must].cost).sum()
+        self.unmet().map(|must| self.answer_rules().musts[must].cost).sum()
     }
 
     /// Whether a comma here may be there to make room, and not because a phrase was over.
@@ -150,9 +153,9 @@ impl AnswerGuide {
         if self.has_met_all() {
             return false;
         }
-        let in_budget = match (&self.counter, &self.guided().budget) {
+        let in_budget = match (&self.counter, &self.answer_rules().budget) {
             (Some(counter), Some(budget)) => {
-                counter.tokens() + self.reserve() + LONGEST_TOKEN > budget.tokens
+                counter.tokens().saturating_add(self.reserve() + LONGEST_TOKEN) > budget.tokens
             }
             _ => false,
         };
@@ -171,8 +174,8 @@ impl AnswerGuide {
     /// Fills in what follows from the rest.
     fn looked(mut self) -> Self {
         let rules = Arc::clone(&self.rules);
-        let Some(guided) = &rules.guided else { return self };
-        let (musts, max_new_tokens) = (&guided.musts, guided.max_new_tokens);
+        let Some(answer_rules) = &rules.of_answer else { return self };
+        let (musts, max_new_tokens) = (&answer_rules.musts, answer_rules.max_new_tokens);
         let mut wanted = Vec::new();
         match self.writing {
             Some((must, written)) => wanted.push(musts[must].token_ids[written]),
@@ -180,15 +183,15 @@ impl AnswerGuide {
             None if self.at_phrase => {
                 wanted.extend(self.unmet().map(|must| musts[must].token_ids[0]));
             }
-            None => wanted.extend(guided.comma.first()),
+            None => wanted.extend(answer_rules.comma.first()),
         }
         self.hurries = self.writing.is_some();
         if !wanted.is_empty() && !self.hurries {
             let margin = if self.at_phrase { PHRASE } else { 0 };
             let in_tokens = self.len + self.needed() + margin >= max_new_tokens;
-            let in_budget = match (&self.counter, &guided.budget) {
+            let in_budget = match (&self.counter, &answer_rules.budget) {
                 (Some(counter), Some(budget)) if self.at_phrase => {
-                    counter.tokens() + self.reserve() + PHRASE >= budget.tokens
+                    counter.tokens().saturating_add(self.reserve() + PHRASE) >= budget.tokens
                 }
                 _ => false,
             };
@@ -201,8 +204,8 @@ impl AnswerGuide {
 
 impl Guide for AnswerGuide {
     fn allows(&self, token_id: u32) -> bool {
-        let guided = self.guided();
-        let bytes = guided.tokens.get(token_id);
+        let answer_rules = self.answer_rules();
+        let bytes = answer_rules.tokens.get(token_id);
         if bytes.is_empty() {
             return true;
         }
@@ -210,23 +213,23 @@ impl Guide for AnswerGuide {
         if self.hurries && !is_wanted {
             return false;
         }
-        let Some(text) = guided.text.advance(&self.text, bytes) else { return false };
+        let Some(text) = answer_rules.text.advance(&self.text, bytes) else { return false };
         // "hat" could still become "hatch", but a model that was about to say "hat" makes "hatk" of it:
         // a banned word is not even begun to its end. So of longer words only those can come that the
         // tokenizer spells otherwise, and what must.
-        if !is_wanted && !guided.text.may_end(&text) {
+        if !is_wanted && !answer_rules.text.may_end(&text) {
             return false;
         }
         if !is_wanted && self.repeats(bytes) {
             return false;
         }
-        if guided.musts.is_empty() {
+        if answer_rules.musts.is_empty() {
             return true;
         }
         // A must that is met stays so: "artstation" does not go on to "artstations".
-        let keeps = guided.text.met(&text) & self.met == self.met;
+        let keeps = answer_rules.text.met(&text) & self.met == self.met;
         // A token may leave the end of a phrase, which costs a comma more.
-        let in_time = self.len + 1 + self.needed() < guided.max_new_tokens;
+        let in_time = self.len + 1 + self.needed() < answer_rules.max_new_tokens;
         keeps && (in_time || self.has_met_all() || is_wanted)
     }
 
@@ -235,7 +238,7 @@ impl Guide for AnswerGuide {
     }
 
     fn may_end(&self) -> bool {
-        self.has_met_all() && !self.repeats(b",") && self.guided().text.may_end(&self.text)
+        self.has_met_all() && !self.repeats(b",") && self.answer_rules().text.may_end(&self.text)
     }
 
     fn is_whole(&self) -> bool {
@@ -243,13 +246,13 @@ impl Guide for AnswerGuide {
     }
 
     fn has_room(&self, token_id: u32) -> bool {
-        let (Some(counter), Some(budget)) = (&self.counter, &self.guided().budget) else { return true };
+        let (Some(counter), Some(budget)) = (&self.counter, &self.answer_rules().budget) else { return true };
         // What must come has had its room kept.
         if self.writing.is_some() {
             return true;
         }
         let mut bytes = self.partial.clone();
-        bytes.extend(self.guided().tokens.get(token_id));
+        bytes.extend(self.answer_rules().tokens.get(token_id));
         let tokens = counter.tokens_with(&String::from_utf8_lossy(&bytes));
         let is_wanted = self.wanted.contains(&token_id);
         let reserve = if is_wanted { 0 } else { self.reserve() };
@@ -266,33 +269,34 @@ impl Guide for AnswerGuide {
     }
 
     fn num_banks(&self) -> usize {
-        self.guided().musts.len() + 1 - self.met_before as usize
+        self.answer_rules().musts.len() + 1 - self.met_before as usize
     }
 }
 
 impl AnswerGuide {
     /// The rules after a token.
     pub(super) fn next(&self, token_id: u32) -> Self {
-        let guided = self.guided();
-        let bytes = guided.tokens.get(token_id);
+        let answer_rules = self.answer_rules();
+        let bytes = answer_rules.tokens.get(token_id);
         let mut next = self.clone();
         next.len += 1;
-        if let Some(text) = guided.text.advance(&self.text, bytes) {
+        if let Some(text) = answer_rules.text.advance(&self.text, bytes) {
             next.text = text;
         }
-        if !guided.musts.is_empty() {
-            next.met = guided.text.met(&next.text);
+        if !answer_rules.musts.is_empty() {
+            next.met = answer_rules.text.met(&next.text);
         }
         next.writing = match self.writing {
             Some((must, written)) => Some((must, written + 1)),
-            None if self.at_phrase => {
-                self.unmet().find(|&must| guided.musts[must].token_ids[0] == token_id).map(|must| (must, 1))
-            }
+            None if self.at_phrase => self
+                .unmet()
+                .find(|&must| answer_rules.musts[must].token_ids[0] == token_id)
+                .map(|must| (must, 1)),
             None => None,
         };
         next.ends_must = false;
         if let Some((must, written)) = next.writing {
-            let token_ids = &guided.musts[must].token_ids;
+            let token_ids = &answer_rules.musts[must].token_ids;
             if token_ids.get(written - 1) != Some(&token_id) {
                 next.writing = None;
             } else if written == token_ids.len() {
@@ -300,13 +304,14 @@ impl AnswerGuide {
             }
         }
         let text = bytes.trim_ascii_end();
+        let commas = text.iter().filter(|&&byte| byte == b',').count();
         if text.ends_with(b",") {
-            let is_forced = self.is_tight() && !self.at_phrase && !self.ends_must && self.has_words;
+            let breaks_off = !self.at_phrase && !self.ends_must && self.writing.is_none();
+            let is_forced = breaks_off && self.has_words && self.is_tight();
             if is_forced {
                 next.cut.push(self.num_phrases);
             }
             next.at_phrase = true;
-            next.num_phrases += 1;
             next.phrase.extend(text);
             if let Some(seen) = &mut next.seen {
                 let phrase = String::from_utf8_lossy(&next.phrase);
@@ -318,6 +323,7 @@ impl AnswerGuide {
             next.at_phrase &= text.is_empty();
             next.phrase.extend(bytes);
         }
+        next.num_phrases += commas;
         next.has_words |= text.iter().any(|&byte| byte != b',' && !byte.is_ascii_whitespace());
         if let Some(counter) = &self.counter {
             next.partial.extend(bytes);

@@ -13,7 +13,8 @@ pub(super) struct Layout {
     pub(super) input: String,
     /// What the model reads of it.
     pub(super) plain: String,
-    /// Where the user's text is in the answer; none if the model writes all of it.
+    /// Where the user's text is in the answer; none if the model writes all of it. The model reads words,
+    /// numbers and quotations of it; never marks, tags or flags.
     pub(super) kept: Option<KeptText>,
     /// Pieces that must stand in the answer, whatever the model writes.
     protected: Vec<String>,
@@ -26,6 +27,8 @@ pub(super) struct KeptText {
     pub(super) opening: String,
     /// Closes it: flags and tags that belong behind everything.
     pub(super) closing: String,
+    /// The white space that parts the two where nothing is added.
+    gap: String,
     /// What the model sees as the answer's beginning: the plain words without their closing
     /// punctuation, and a comma, after which it can only add a phrase.
     pub(super) for_model: String,
@@ -63,7 +66,11 @@ impl Layout {
         match opening.trim().is_empty() {
             // Nothing but flags and tags: behind them is the only place.
             true => KeptText::new(syntax.source(), "", plain),
-            false => KeptText::new(opening.trim_end(), closing.trim(), plain),
+            false => {
+                let (kept, trimmed) = (opening.trim_end(), closing.trim_start());
+                let gap = &syntax.source()[kept.len()..syntax.source().len() - trimmed.len()];
+                KeptText { gap: gap.to_owned(), ..KeptText::new(kept, trimmed, plain) }
+            }
         }
     }
 
@@ -82,6 +89,7 @@ impl KeptText {
         Self {
             opening: opening.to_owned(),
             closing: closing.to_owned(),
+            gap: String::new(),
             for_model: format!("{},", template::kept_words(plain)),
         }
     }
@@ -94,14 +102,13 @@ impl KeptText {
         }
     }
 
-    /// The user's text and what the model added.
+    /// The user's text and what the model added; byte for byte what was typed if that is nothing.
     pub(super) fn with(&self, addition: &str) -> String {
         let addition = addition.trim_start_matches([',', ' ']);
-        let mut text = self.opening.clone();
-        if !addition.is_empty() {
-            text += self.separator();
-            text += addition;
+        if addition.is_empty() {
+            return [&self.opening, self.gap.as_str(), &self.closing].concat();
         }
+        let mut text = [&self.opening, self.separator(), addition].concat();
         if !self.closing.is_empty() {
             text += " ";
             text += &self.closing;

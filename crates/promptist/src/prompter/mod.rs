@@ -3,20 +3,23 @@
 //! [`Prompter::adapt`] is the whole path: layout, template, tokenizer, search, tokenizer, output filter,
 //! rules. `request` is what is asked; `layout` what the model sees of an input and where the input
 //! stands in the answer; `rules` and `guide` are bans, musts and budgets, compiled and as the search
-//! follows them; `answer` makes an output of a hypothesis and checks it; `variants`, `explain` and
-//! `receipt` are what their names say; `session` answers inputs that come and go. A row's answer depends
-//! on its text, the model, the settings and the seed; never on the rows beside it.
+//! follows them; `session` leads inputs through the model, each a `job`, which has as many rounds as it
+//! takes; `answer` makes an output of a hypothesis and checks it; `distance`, `explain` and `receipt`
+//! are what their names say. An input's answer depends on its text, the model, the settings and the
+//! seed; never on the inputs beside it.
 
 mod answer;
+mod distance;
 mod explain;
 mod guide;
+mod job;
 mod layout;
 mod receipt;
 mod request;
 mod rules;
 mod session;
-mod variants;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,11 +27,8 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::decoding::RawDecodingSettings;
 use crate::decoding::teacher_forcing::{self, ForcedText, Observation};
-use crate::decoding::{
-    self, DecodingSettings, Finish, Guide, Guided, Hypothesis, LanguageModel, RawDecodingSettings, Request,
-    sample_key,
-};
 use crate::engine::precision_report::{PRECISION_REPORT, PrecisionReport};
 use crate::engine::{Engine, EngineOptions, Isa, Precision};
 use crate::error::{Error, Result};
@@ -40,11 +40,11 @@ use crate::template::{self, Keep};
 use crate::tokenizer::Tokenizer;
 
 pub use self::answer::{KeptRules, Output, TokenUse};
+pub use self::distance::{added_words, distance};
 pub use self::explain::PhraseEffect;
 pub use self::receipt::{Difference, Receipt, Record};
 pub use self::request::{AdaptRequest, AdaptSettings};
 pub use self::session::{Session, TicketId};
-pub use self::variants::{added_words, distance};
 
 use self::guide::AnswerGuide;
 use self::layout::Layout;
@@ -124,9 +124,9 @@ pub struct Adapted {
     pub user_input: String,
     /// Adapted prompts, best first.
     pub outputs: Vec<Output>,
-    /// The seed that was drawn with; none without sampling.
+    /// The seed that was drawn with; none if nothing was drawn, or with seeds of the outputs' own.
     pub seed: Option<u64>,
-    /// How many outputs were asked for, if there are fewer that far apart.
+    /// How many outputs were asked for, if there are fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<usize>,
     /// Decoding time of the batch that the input was in.
@@ -270,91 +270,21 @@ impl Prompter {
         first_row: u64,
     ) -> Vec<Result<Adapted>> {
         let started = Instant::now();
-        let prepared: Vec<Result<Prepared>> = (first_row..)
-            .zip(user_inputs)
-            .map(|(row, user_input)| self.prepare(user_input, settings, row))
-            .collect();
-        let rows: Vec<&Prepared> = prepared.iter().flatten().collect();
-        let outputs = match settings.min_distance {
-            Some(min_distance) => self.variants(&rows, settings, min_distance),
-            None => self.outputs(&rows, settings, 0),
-        };
-        let mut outputs = match outputs {
-            Ok(outputs) => outputs.into_iter(),
-            Err(error) => return all_failed(prepared, &error),
-        };
+        let settings = Arc::new(settings.clone());
+        let mut session = Session::new(self, usize::MAX);
+        let rows = (first_row..).zip(user_inputs);
+        let tickets: Vec<Result<TicketId>> =
+            rows.map(|(row, user_input)| session.add(user_input, Arc::clone(&settings), row)).collect();
+        let mut answers = BTreeMap::new();
+        while !session.is_idle() {
+            answers.extend(session.step());
+        }
         let elapsed_ms = started.elapsed().as_secs_f64() * 1e3;
-        let adapted = |prepared: Result<Prepared>| {
-            let prepared = prepared?;
-            let outputs = outputs.next().unwrap_or_else(|| Ok(Vec::new()))?;
-            self.adapted(prepared, outputs, settings, elapsed_ms)
+        let answer = |ticket: Result<TicketId>| {
+            let adapted = answers.remove(&ticket?).expect("an idle session has answered all")?;
+            Ok(Adapted { elapsed_ms, ..adapted })
         };
-        prepared.into_iter().map(adapted).collect()
-    }
-
-    /// What is said of an input whose outputs are made.
-    fn adapted(
-        &self,
-        prepared: Prepared,
-        mut outputs: Vec<Output>,
-        settings: &AdaptSettings,
-        elapsed_ms: f64,
-    ) -> Result<Adapted> {
-        if settings.explain {
-            for output in &mut outputs {
-                output.phrases = self.explain(&prepared, output, settings)?;
-            }
-        }
-        let asked = settings.decoding.num_return_sequences;
-        let is_short = settings.min_distance.is_some() && outputs.len() < asked;
-        Ok(Adapted {
-            user_input: prepared.user_input,
-            outputs,
-            seed: settings.decoding.do_sample.then_some(prepared.seed),
-            asked: is_short.then_some(asked),
-            elapsed_ms,
-        })
-    }
-
-    /// The outputs of each row, best first; of seeds, in their order. Another `round` draws others.
-    ///
-    /// # Errors
-    /// What ends the whole batch; a row's own errors are inside.
-    fn outputs(
-        &self,
-        rows: &[&Prepared],
-        settings: &AdaptSettings,
-        round: u64,
-    ) -> Result<Vec<Result<Vec<Output>>>> {
-        if settings.adds_nothing() {
-            return Ok(rows.iter().map(|row| Ok(vec![identity(row)])).collect());
-        }
-        let mut answers = self.decode(rows, settings, round)?.into_iter();
-        let num_requests = settings.seeds.len().max(1);
-        let mut row_outputs =
-            |row: &&Prepared| self.row_outputs(row, settings, answers.by_ref().take(num_requests));
-        Ok(rows.iter().map(&mut row_outputs).collect())
-    }
-
-    /// The outputs of a row: `answers` are those to its [`requests`](Self::requests).
-    fn row_outputs(
-        &self,
-        row: &Prepared,
-        settings: &AdaptSettings,
-        answers: impl Iterator<Item = Vec<Hypothesis>>,
-    ) -> Result<Vec<Output>> {
-        let mut outputs = Vec::new();
-        for (at, mut hypotheses) in answers.enumerate() {
-            if hypotheses.is_empty() && row.guide.as_ref().is_some_and(|guide| guide.may_end()) {
-                hypotheses.push(Hypothesis { token_ids: Vec::new(), score: 0.0, finish: Finish::Budget });
-            }
-            let made = hypotheses.into_iter().map(|hypothesis| self.output(row, hypothesis, settings));
-            let made = made.map(|output| {
-                output.map(|output| Output { seed: settings.seeds.get(at).copied(), ..output })
-            });
-            outputs.extend(good_or_first_error(made)?);
-        }
-        Ok(outputs)
+        tickets.into_iter().map(answer).collect()
     }
 
     /// The ids that the model continues, checked against its context.
@@ -363,18 +293,24 @@ impl Prompter {
         if trimmed.is_empty() {
             return Err(Error::EmptyPrompt);
         }
-        let layout = Layout::new(trimmed, settings.keep, &settings.rules.protect, self.neutral_input());
+        settings.check_rules()?;
+        let protect = &settings.rules.protect;
+        let mut layout = Layout::new(trimmed, settings.keep, protect, self.neutral_input());
+        if settings.rules.ban_some_of(trimmed) && layout.kept.is_none() {
+            // The model could not say it, and it is not ours to drop.
+            layout.kept = Some(layout.keeping_words(protect));
+        }
         let prompt_ids = self.prompt_ids(&layout)?;
         let neutral_prompt = match settings.guidance_scale == 1.0 {
-            true => None,
+            true => Vec::new(),
             false => {
-                let keep = settings.keep;
+                let keep = if layout.kept.is_some() { Keep::Exact } else { Keep::Free };
                 let neutral = Layout::new(self.neutral_input(), keep, &Protect::default(), NEUTRAL_INPUT);
-                Some(self.prompt_ids(&neutral)?)
+                self.prompt_ids(&neutral)?
             }
         };
         // The neutral prompt is continued beside the input's, by the same tokens.
-        let prompt_tokens = prompt_ids.len().max(neutral_prompt.as_ref().map_or(0, Vec::len));
+        let prompt_tokens = prompt_ids.len().max(neutral_prompt.len());
         let (max_new_tokens, n_positions) = (settings.decoding.max_new_tokens, self.config().n_positions);
         if prompt_tokens.saturating_add(max_new_tokens) > n_positions {
             return Err(Error::PromptTooLong { prompt_tokens, max_new_tokens, n_positions });
@@ -403,48 +339,6 @@ impl Prompter {
     fn neutral_input(&self) -> &str {
         self.defaults.ours.neutral_input.as_deref().unwrap_or(NEUTRAL_INPUT)
     }
-
-    /// The answers to each row, by whatever computes.
-    fn decode(
-        &self,
-        rows: &[&Prepared],
-        settings: &AdaptSettings,
-        round: u64,
-    ) -> Result<Vec<Vec<Hypothesis>>> {
-        match &self.model {
-            Model::Engine(engine) => self.decode_with(&**engine, rows, settings, round),
-            Model::TensorLibrary(model) => self.decode_with(&**model, rows, settings, round),
-        }
-    }
-
-    fn decode_with<M: LanguageModel>(
-        &self,
-        model: &M,
-        rows: &[&Prepared],
-        settings: &AdaptSettings,
-        round: u64,
-    ) -> Result<Vec<Vec<Hypothesis>>> {
-        let requests = rows.iter().flat_map(|row| self.requests(row, settings, round));
-        let Some(neutral_prompt) = rows.first().and_then(|row| row.neutral_prompt.as_deref()) else {
-            return decoding::generate_each(model, requests);
-        };
-        let guided = Guided { model, scale: settings.guidance_scale, neutral_prompt: neutral_prompt.into() };
-        decoding::generate_each(&guided, requests)
-    }
-
-    /// What a row asks of the model: one request, or one a seed.
-    fn requests(&self, row: &Prepared, settings: &AdaptSettings, round: u64) -> Vec<Request> {
-        let request = |seed: u64| Request {
-            prompt: row.prompt_ids.clone(),
-            settings: DecodingSettings { seed, ..settings.decoding.clone() },
-            sample_key: sample_key(row.layout.input.as_str()).wrapping_add(round),
-            guide: row.guide.clone().map(|guide| -> Arc<dyn Guide> { guide }),
-        };
-        match settings.seeds.as_slice() {
-            [] => vec![request(row.seed)],
-            seeds => seeds.iter().map(|&seed| request(seed)).collect(),
-        }
-    }
 }
 
 /// An input ready to be decoded.
@@ -452,42 +346,11 @@ struct Prepared {
     user_input: String,
     layout: Layout,
     prompt_ids: Vec<u32>,
-    /// What guidance compares with; none without guidance.
-    neutral_prompt: Option<Vec<u32>>,
+    /// What guidance compares with; empty without guidance.
+    neutral_prompt: Vec<u32>,
     /// The rules before the answer's first token.
     guide: Option<Arc<AnswerGuide>>,
     seed: u64,
-}
-
-/// The answer that adds nothing.
-fn identity(prepared: &Prepared) -> Output {
-    Output {
-        text: prepared.layout.input.clone(),
-        score: 0.0,
-        token_ids: Vec::new(),
-        finish: Finish::Eos,
-        filtered: Vec::new(),
-        seed: None,
-        restored: Vec::new(),
-        rules: None,
-        phrases: Vec::new(),
-    }
-}
-
-/// Those outputs that were made; the first error if there are none.
-fn good_or_first_error(outputs: impl Iterator<Item = Result<Output>>) -> Result<Vec<Output>> {
-    let (mut good, mut first_error) = (Vec::new(), None);
-    for output in outputs {
-        match output {
-            Ok(output) => good.push(output),
-            Err(error) => first_error = first_error.or(Some(error)),
-        }
-    }
-    match (good.is_empty(), first_error) {
-        (true, Some(error)) => Err(error),
-        (true, None) => Err(Error::Rules("the search found no way to keep to all of them".to_owned())),
-        _ => Ok(good),
-    }
 }
 
 /// What the model's report of precisions allows; f32 without one.
@@ -515,12 +378,4 @@ impl ModelDefaults {
         };
         Ok(Self { decoding, ours })
     }
-}
-
-/// Every row that was ready fails as the batch did; the others keep their own error.
-fn all_failed(prepared: Vec<Result<Prepared>>, error: &Error) -> Vec<Result<Adapted>> {
-    let failed = |prepared: Result<Prepared>| {
-        Err(prepared.err().unwrap_or_else(|| Error::Decoding(error.to_string())))
-    };
-    prepared.into_iter().map(failed).collect()
 }

@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 use crate::model_source::ModelFiles;
 use crate::weights::hex;
 
-/// Hashes of everything but the input that an answer depends on.
+/// Hashes of what an answer is made of, beside the input: `version` and `settings` say the rest. A target's
+/// folder is named in the settings, not hashed; the CPU's instruction set is not recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// SHA-256 of the model's weights.
@@ -28,14 +29,14 @@ pub struct Record {
     pub user_input: String,
     /// Adapted prompts, best first.
     pub outputs: Vec<Output>,
-    /// How many were asked for, if there are fewer that far apart.
+    /// How many were asked for, if there are fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<usize>,
     /// Which model answered.
     pub model: ModelIdentity,
     /// How.
     pub settings: AdaptSettings,
-    /// The seed that was drawn with; none without sampling.
+    /// The seed that was drawn with; none if nothing was drawn, or with seeds of the outputs' own.
     pub seed: Option<u64>,
     /// What it was made of.
     pub receipt: Receipt,

@@ -42,7 +42,7 @@ pub struct AdaptRequest {
     /// The longest answer in the target's tokens, the user's text included (default: what the target
     /// reads, if there is one; a budget without a target counts CLIP's tokens).
     pub budget: Option<usize>,
-    /// How far apart answers to an input are at least, 0 to 1. See [`distance`](super::distance).
+    /// How far apart answers to an input are at least, 0 to 1. See [`distance`](super::distance()).
     pub min_distance: Option<f64>,
     /// One answer for each seed, in their order, each as it comes alone.
     pub seeds: Vec<u64>,
@@ -140,6 +140,10 @@ impl Prompter {
             rules: Arc::default(),
         };
         if !settings.seeds.is_empty() {
+            if settings.vary_rows {
+                let reason = "each seed is given, so rows cannot have seeds of their own";
+                return Err(Error::config("vary_rows", reason));
+            }
             let not_with_seeds = |key: &str, why: &str| Err(Error::config(key, why.to_owned()));
             if settings.min_distance.is_some() {
                 return not_with_seeds(
@@ -175,15 +179,21 @@ impl Prompter {
 }
 
 impl AdaptSettings {
-    /// Whether the answer is the input, without a look at the model.
-    pub(super) fn adds_nothing(&self) -> bool {
-        self.strength == 0.0 && self.must_include.is_empty()
+    /// Checks that the rules are those that were compiled: settings can be changed, or read from a file.
+    ///
+    /// # Errors
+    /// [`Error::Config`] saying how to compile them.
+    pub(super) fn check_rules(&self) -> Result<()> {
+        match self.rules.are_of(self) {
+            true => Ok(()),
+            false => Err(Error::config("settings", "their rules are not compiled: see `Prompter::compiled`")),
+        }
     }
 
     /// The target, and the style that it answers best; none without a target. No prompter here is trained
     /// to write in several: what it adds is of its own style.
     pub fn target_style(&self) -> Option<(&str, Style)> {
-        let budget = self.rules.guided.as_ref()?.budget.as_ref()?;
+        let budget = self.rules.of_answer.as_ref()?.budget.as_ref()?;
         Some((budget.target.name(), budget.target.style()))
     }
 }

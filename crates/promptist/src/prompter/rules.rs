@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::request::AdaptSettings;
-use crate::constraints::TextRules;
+use crate::constraints::{Entry, TextRules};
 use crate::error::{Error, Result};
 use crate::syntax::Protect;
 use crate::target::Target;
@@ -15,14 +15,27 @@ const DEFAULT_TARGET: &str = "sd15";
 /// What a request forbids, asks for and protects.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
+    /// What they were compiled of.
+    source: RulesSource,
     pub(super) protect: Protect,
     /// None if nothing is forbidden, asked for or limited.
-    pub(super) guided: Option<Guided>,
+    pub(super) of_answer: Option<AnswerRules>,
+}
+
+/// The settings that rules are compiled of.
+#[derive(Debug, Default, PartialEq)]
+struct RulesSource {
+    ban: Vec<Entry>,
+    must_include: Vec<String>,
+    protect: Vec<String>,
+    target: Option<String>,
+    budget: Option<usize>,
+    max_new_tokens: usize,
 }
 
 /// What has to be looked after while an answer is decoded.
 #[derive(Debug)]
-pub(crate) struct Guided {
+pub(crate) struct AnswerRules {
     pub(super) text: TextRules,
     pub(super) tokens: Arc<TokenBytes>,
     pub(super) musts: Vec<Must>,
@@ -66,12 +79,24 @@ impl Rules {
                 Some(Budget { target, tokens })
             }
         };
-        if settings.ban.is_empty() && settings.must_include.is_empty() && budget.is_none() {
-            return Ok(Self { protect, guided: None });
+        let source = RulesSource {
+            ban: settings.ban.clone(),
+            must_include: settings.must_include.clone(),
+            protect: settings.protect.clone(),
+            target: settings.target.clone(),
+            budget: settings.budget,
+            max_new_tokens: settings.decoding.max_new_tokens,
+        };
+        if source.ban.is_empty() && source.must_include.is_empty() && budget.is_none() {
+            return Ok(Self { source, protect, of_answer: None });
         }
         let text = TextRules::compile(&settings.ban, &settings.must_include)?;
         let must = |phrase: &String| {
             let phrase = phrase.trim().to_owned();
+            if phrase.contains(',') {
+                let reason = format!("`{phrase}` has a comma, which parts phrases: give each on its own");
+                return Err(Error::config("must_include", reason));
+            }
             let token_ids = tokenizer.encode(&format!(" {phrase}"))?;
             let cost = match &budget {
                 Some(budget) => budget.target.count(&format!(", {phrase}"))?,
@@ -87,7 +112,7 @@ impl Rules {
                 format!("the phrases take {needed} tokens, and `max_new_tokens` is {max_new_tokens}");
             return Err(Error::config("must_include", reason));
         }
-        let guided = Guided {
+        let of_answer = AnswerRules {
             text,
             tokens: Arc::new(tokenizer.token_bytes()?),
             musts,
@@ -95,6 +120,19 @@ impl Rules {
             comma: tokenizer.encode(",")?,
             max_new_tokens,
         };
-        Ok(Self { protect, guided: Some(guided) })
+        Ok(Self { source, protect, of_answer: Some(of_answer) })
+    }
+
+    /// Whether they were compiled of these settings.
+    pub(super) fn are_of(&self, settings: &AdaptSettings) -> bool {
+        let RulesSource { ban, must_include, protect, target, budget, max_new_tokens } = &self.source;
+        (ban, must_include, protect) == (&settings.ban, &settings.must_include, &settings.protect)
+            && (target, budget) == (&settings.target, &settings.budget)
+            && (self.of_answer.is_none() || *max_new_tokens == settings.decoding.max_new_tokens)
+    }
+
+    /// Whether something in a text of the user's own is banned.
+    pub(super) fn ban_some_of(&self, user_input: &str) -> bool {
+        self.of_answer.as_ref().is_some_and(|rules| !rules.text.bans_in(user_input).is_empty())
     }
 }

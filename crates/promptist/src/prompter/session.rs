@@ -1,9 +1,7 @@
-//! Inputs that come and go, answered together: what a server runs on.
-//!
-//! A [`Session`] leads any number of inputs, each with its own settings, through one model. They join and
-//! leave between any two steps and share the passes of the model; each gets the answer that
-//! [`Prompter::adapt`] gives it alone. Here is only the lead: what is asked of the model and what is made
-//! of its answers is the prompter's own code.
+//! Inputs that come and go, led together through one model. They join and
+//! leave between any two steps and share the passes of the model; each gets the answer that it gets
+//! alone. Here is only the lead: what is asked of the model and what is made of its answers is
+//! [`Job`]'s. [`Prompter::adapt`] is a session of inputs that are all there.
 //!
 //! An input that wants several answers by seeds is several requests of the model, and those of different
 //! inputs take turns, so that a long list does not hold up a short one.
@@ -12,13 +10,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::answer::Output;
+use super::job::Job;
 use super::request::AdaptSettings;
-use super::variants::{ROUNDS, Taken, of_round, take_apart};
-use super::{Adapted, Model, Prepared, Prompter, identity};
+use super::{Adapted, Model, Prompter};
 use crate::decoding::{BatchLoop, Finished, Guided, Hypothesis, LanguageModel, Request, RequestId};
 use crate::error::{Error, Result};
-use crate::template::Keep;
 
 /// Names an input within its [`Session`]. Later inputs have greater ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,21 +36,13 @@ pub struct Session<'a> {
 
 /// An input on its way.
 struct Ticket {
-    prepared: Prepared,
-    settings: Arc<AdaptSettings>,
+    job: Job,
+    guidance: Guidance,
     /// When the model first saw it.
     started: Option<Instant>,
-    round: Round,
-    /// With a distance: the outputs of the rounds before.
-    taken: Vec<Taken>,
-}
-
-/// Requests whose answers are looked at together: all there are, unless answers are to be apart.
-struct Round {
-    number: u64,
-    settings: Arc<AdaptSettings>,
+    /// Its round's requests that are not with the model.
     waiting: VecDeque<Request>,
-    /// One a request, as they come in.
+    /// One a request of its round, as they come in.
     answers: Vec<Option<Vec<Hypothesis>>>,
 }
 
@@ -71,8 +59,11 @@ struct Running {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Guidance {
     None,
-    /// The neutral prompt depends on what is kept.
-    Scale(f32, Keep),
+    /// The neutral prompt depends on whether the user's words are kept.
+    Scale {
+        scale: f32,
+        is_kept: bool,
+    },
 }
 
 struct Loop<'a> {
@@ -85,6 +76,7 @@ trait Batch {
     fn add(&mut self, request: Request) -> Result<RequestId>;
     fn cancel(&mut self, request: RequestId) -> bool;
     fn step(&mut self) -> Vec<Finished>;
+    fn progress(&self, request: RequestId) -> Option<&[u32]>;
     fn is_idle(&self) -> bool;
     fn num_rows_wanted(&self) -> usize;
 }
@@ -111,20 +103,28 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// - [`Error::EmptyPrompt`], [`Error::PromptTooLong`], [`Error::Tokenizer`] as in [`Prompter::adapt`]
-    /// - [`Error::Config`] if the settings are impossible with the model or with `max_rows`
+    /// - [`Error::Config`] if the settings are impossible with the model or with `max_rows`, or if rules
+    ///   were changed after they were compiled
     pub fn add(&mut self, user_input: &str, settings: Arc<AdaptSettings>, row: u64) -> Result<TicketId> {
         let prepared = self.prompter.prepare(user_input, &settings, row)?;
         settings.decoding.validate()?;
         settings.decoding.validate_vocabulary(self.prompter.config().vocab_size)?;
-        // The rounds after the second are like it.
-        let rounds = if settings.min_distance.is_some() { 2 } else { 1 };
-        for round in 0..rounds {
-            self.check_rows(&settings_of(&settings, round))?;
+        let is_kept = prepared.layout.kept.is_some();
+        let guidance = match settings.guidance_scale == 1.0 {
+            true => Guidance::None,
+            false => Guidance::Scale { scale: settings.guidance_scale, is_kept },
+        };
+        let key = if settings.decoding.do_sample { "num_return_sequences" } else { "num_beams" };
+        let job = Job::new(prepared, settings);
+        let rows = guidance.rows(job.max_rows());
+        if rows > self.max_rows {
+            let reason = format!("takes {rows} rows of the model, and at most {} fit", self.max_rows);
+            return Err(Error::config(key, reason));
         }
         self.last_id += 1;
         let id = TicketId(self.last_id);
-        let round = self.round(&prepared, &settings, 0);
-        self.tickets.insert(id, Ticket { prepared, settings, started: None, round, taken: Vec::new() });
+        let (waiting, answers) = asked(&job);
+        self.tickets.insert(id, Ticket { job, guidance, started: None, waiting, answers });
         self.turns.push_back(id);
         Ok(id)
     }
@@ -158,9 +158,19 @@ impl<'a> Session<'a> {
         num_rows(&self.loops)
     }
 
-    /// The whole text so far of an input with one answer that is drawn or greedy; none of others.
-    pub fn progress(&self, _id: TicketId) -> Option<String> {
-        None
+    /// The answer as far as it is, the user's kept text included: of greedy search and of a single drawn
+    /// answer. None of a search, for its best hypothesis is another at every step, nor before the first
+    /// token. The filter and the rules have yet to look at it.
+    pub fn progress(&self, id: TicketId) -> Option<String> {
+        let ticket = self.tickets.get(&id)?;
+        let [_] = ticket.answers.as_slice() else { return None };
+        let running = self.running.iter().find(|running| running.ticket == id)?;
+        let found = self.loops.iter().find(|found| found.guidance == running.guidance)?;
+        let token_ids = found.batch.progress(running.request)?;
+        let text = self.prompter.tokenizer().decode(token_ids).ok()?;
+        let text = text.trim();
+        let kept = ticket.job.prepared().layout.kept.as_ref();
+        (!text.is_empty()).then(|| kept.map_or_else(|| text.to_owned(), |kept| kept.with(text)))
     }
 
     /// Lets inputs in, takes each that runs one token further, and returns those that are over.
@@ -179,8 +189,7 @@ impl<'a> Session<'a> {
             let Some(idx) = self.running.iter().position(is_it) else { continue };
             let Running { ticket, at, .. } = self.running.swap_remove(idx);
             match answers {
-                // As the same failure reads in a batch.
-                Err(error) => self.end(ticket, Err(Error::Decoding(error.to_string())), &mut over),
+                Err(error) => self.end(ticket, Err(error), &mut over),
                 Ok(answers) => self.take(ticket, at, answers, &mut over),
             }
         }
@@ -194,26 +203,25 @@ impl<'a> Session<'a> {
                 self.turns.pop_front();
                 continue;
             };
-            let round = &mut ticket.round;
-            let guidance = Guidance::of(&round.settings);
-            let rows = guidance.rows(round.settings.decoding.num_rows());
-            if num_rows(&self.loops) + rows > self.max_rows && !round.waiting.is_empty() {
+            let guidance = ticket.guidance;
+            let rows = ticket.waiting.front().map_or(0, |request| guidance.rows(request.settings.num_rows()));
+            if rows > 0 && num_rows(&self.loops).saturating_add(rows) > self.max_rows {
                 return;
             }
             self.turns.pop_front();
             ticket.started.get_or_insert_with(Instant::now);
-            let at = round.answers.len() - round.waiting.len();
-            let Some(request) = round.waiting.pop_front() else {
+            let at = ticket.answers.len() - ticket.waiting.len();
+            let Some(request) = ticket.waiting.pop_front() else {
                 // Nothing is asked of the model.
                 self.close_round(id, over);
                 continue;
             };
-            if !round.waiting.is_empty() {
+            if !ticket.waiting.is_empty() {
                 self.turns.push_back(id);
             }
             match self.hand_over(id, guidance, request) {
                 Ok(request) => self.running.push(Running { ticket: id, at, guidance, request }),
-                Err(error) => self.end(id, Err(Error::Decoding(error.to_string())), over),
+                Err(error) => self.end(id, Err(error), over),
             }
         }
     }
@@ -222,7 +230,7 @@ impl<'a> Session<'a> {
         let idx = match self.loops.iter().position(|found| found.guidance == guidance) {
             Some(idx) => idx,
             None => {
-                let neutral_prompt = self.tickets[&id].prepared.neutral_prompt.clone().unwrap_or_default();
+                let neutral_prompt = self.tickets[&id].job.prepared().neutral_prompt.clone();
                 let batch = match &self.prompter.model {
                     Model::Engine(engine) => batch(&**engine, guidance, neutral_prompt),
                     Model::TensorLibrary(model) => batch(&**model, guidance, neutral_prompt),
@@ -243,61 +251,31 @@ impl<'a> Session<'a> {
         over: &mut Vec<(TicketId, Result<Adapted>)>,
     ) {
         let Some(ticket) = self.tickets.get_mut(&id) else { return };
-        ticket.round.answers[at] = Some(answers);
-        if ticket.round.answers.iter().all(Option::is_some) {
+        ticket.answers[at] = Some(answers);
+        if ticket.answers.iter().all(Option::is_some) {
             self.close_round(id, over);
         }
     }
 
-    /// Makes outputs of a round's answers; ends the ticket or begins its next round.
+    /// Hands a round's answers to the job; ends the ticket or begins its next round.
     fn close_round(&mut self, id: TicketId, over: &mut Vec<(TicketId, Result<Adapted>)>) {
-        let prompter = self.prompter;
         let Some(ticket) = self.tickets.get_mut(&id) else { return };
-        let Ticket { prepared, settings, round, taken, .. } = ticket;
-        let outputs = match settings.adds_nothing() {
-            true => Ok(vec![identity(prepared)]),
-            false => {
-                let answers = std::mem::take(&mut round.answers).into_iter().flatten();
-                prompter.row_outputs(prepared, &round.settings, answers)
-            }
-        };
-        let Some(min_distance) = settings.min_distance else { return self.end(id, outputs, over) };
-        match outputs {
-            Ok(candidates) => {
-                let asked = settings.decoding.num_return_sequences;
-                take_apart(taken, candidates, &prepared.layout, (min_distance, asked));
-            }
-            Err(error) if round.number == 0 => return self.end(id, Err(error), over),
-            Err(_) => {}
+        let answers = std::mem::take(&mut ticket.answers).into_iter().flatten().collect();
+        ticket.job.take(self.prompter, answers);
+        if ticket.job.is_over() {
+            return self.end(id, Ok(()), over);
         }
-        let next = round.number + 1;
-        if taken.len() >= settings.decoding.num_return_sequences || next == ROUNDS {
-            let outputs = std::mem::take(taken).into_iter().map(|(_, output)| output).collect();
-            return self.end(id, Ok(outputs), over);
-        }
-        let settings = Arc::clone(settings);
-        if let Some(mut ticket) = self.tickets.remove(&id) {
-            ticket.round = self.round(&ticket.prepared, &settings, next);
-            self.tickets.insert(id, ticket);
-            // It has waited its turn already.
-            self.turns.push_front(id);
-        }
+        (ticket.waiting, ticket.answers) = asked(&ticket.job);
+        // It has waited its turn already.
+        self.turns.push_front(id);
     }
 
     /// Ends a ticket; what else of it is with the model is dropped.
-    fn end(
-        &mut self,
-        id: TicketId,
-        outputs: Result<Vec<Output>>,
-        over: &mut Vec<(TicketId, Result<Adapted>)>,
-    ) {
-        let Some(ticket) = self.tickets.remove(&id) else { return };
+    fn end(&mut self, id: TicketId, outcome: Result<()>, over: &mut Vec<(TicketId, Result<Adapted>)>) {
+        let Some(Ticket { job, started, .. }) = self.tickets.remove(&id) else { return };
         self.withdraw(id);
-        let elapsed_ms = ticket.started.map_or(0.0, |started| started.elapsed().as_secs_f64() * 1e3);
-        let adapted = outputs.and_then(|outputs| {
-            self.prompter.adapted(ticket.prepared, outputs, &ticket.settings, elapsed_ms)
-        });
-        over.push((id, adapted));
+        let elapsed_ms = started.map_or(0.0, |started| started.elapsed().as_secs_f64() * 1e3);
+        over.push((id, outcome.and_then(|()| job.into_adapted(self.prompter, elapsed_ms))));
     }
 
     /// Takes back what of a ticket waits or is with the model.
@@ -310,52 +288,25 @@ impl<'a> Session<'a> {
         }
         self.loops.retain(|found| !found.batch.is_idle());
     }
+}
 
-    fn round(&self, prepared: &Prepared, settings: &Arc<AdaptSettings>, number: u64) -> Round {
-        let settings = settings_of(settings, number);
-        let waiting: VecDeque<Request> = match settings.adds_nothing() {
-            true => VecDeque::new(),
-            false => self.prompter.requests(prepared, &settings, number).into(),
-        };
-        let answers = waiting.iter().map(|_| None).collect();
-        Round { number, settings, waiting, answers }
-    }
-
-    fn check_rows(&self, settings: &AdaptSettings) -> Result<()> {
-        let rows = Guidance::of(settings).rows(settings.decoding.num_rows());
-        if rows <= self.max_rows {
-            return Ok(());
-        }
-        let key = if settings.decoding.do_sample { "num_return_sequences" } else { "num_beams" };
-        Err(Error::config(key, format!("takes {rows} rows of the model, and at most {} fit", self.max_rows)))
-    }
+/// The requests of a job's round, and room for their answers.
+fn asked(job: &Job) -> (VecDeque<Request>, Vec<Option<Vec<Hypothesis>>>) {
+    let waiting = VecDeque::from(job.requests());
+    let answers = waiting.iter().map(|_| None).collect();
+    (waiting, answers)
 }
 
 fn num_rows(loops: &[Loop<'_>]) -> usize {
     loops.iter().map(|found| found.guidance.rows(found.batch.num_rows_wanted())).sum()
 }
 
-/// The settings of a round: the request's own, unless answers are to be apart.
-fn settings_of(settings: &Arc<AdaptSettings>, round: u64) -> Arc<AdaptSettings> {
-    match settings.min_distance {
-        Some(_) => Arc::new(of_round(settings, round)),
-        None => Arc::clone(settings),
-    }
-}
-
 impl Guidance {
-    fn of(settings: &AdaptSettings) -> Self {
-        match settings.guidance_scale == 1.0 {
-            true => Self::None,
-            false => Self::Scale(settings.guidance_scale, settings.keep),
-        }
-    }
-
     /// How many of the model's rows that many rows are.
     fn rows(self, rows: usize) -> usize {
         match self {
             Self::None => rows,
-            Self::Scale(..) => rows.saturating_mul(2),
+            Self::Scale { .. } => rows.saturating_mul(2),
         }
     }
 }
@@ -368,7 +319,7 @@ fn batch<'a, M: LanguageModel>(
 ) -> Box<dyn Batch + 'a> {
     match guidance {
         Guidance::None => Box::new(BatchLoop::new(model, usize::MAX)),
-        Guidance::Scale(scale, _) => {
+        Guidance::Scale { scale, .. } => {
             let guided = Guided { model, scale, neutral_prompt: neutral_prompt.into() };
             Box::new(BatchLoop::new(guided, usize::MAX))
         }
@@ -386,6 +337,10 @@ impl<M: LanguageModel> Batch for BatchLoop<M> {
 
     fn step(&mut self) -> Vec<Finished> {
         self.step()
+    }
+
+    fn progress(&self, request: RequestId) -> Option<&[u32]> {
+        self.progress(request)
     }
 
     fn is_idle(&self) -> bool {

@@ -156,7 +156,7 @@ proptest! {
         max_rows in 12..40_usize,
     ) {
         let model = toy(30, seed);
-        let guided = Guided { model: &model, scale: 2.5, neutral_prompt: &[4, 5, 6] };
+        let guided = Guided { model: &model, scale: 2.5, neutral_prompt: (&[4, 5, 6]).into() };
         for (visit, found) in visits.iter().zip(answers(&guided, &visits, max_rows)?) {
             prop_assert!(found.is_none_or(|found| found == alone(&guided, visit)));
         }

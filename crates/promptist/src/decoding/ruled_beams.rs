@@ -9,7 +9,7 @@ use super::search::{Extension, Scratch};
 use super::settings::DecodingSettings;
 
 /// The candidates of a step, sorted out.
-pub(super) struct GuidedChoice {
+pub(super) struct RuledChoice {
     /// Their token is an end token, and their answer may end.
     pub(super) ended: Vec<Candidate>,
     /// Beams that end behind their last whole phrase, and why.
@@ -18,7 +18,7 @@ pub(super) struct GuidedChoice {
     goes_on: Vec<Candidate>,
 }
 
-impl GuidedChoice {
+impl RuledChoice {
     /// Sorts out what was offered to `scratch` for `width` beams, looking at the `count` best
     /// candidates and at those that must come.
     pub(super) fn new(
@@ -110,7 +110,7 @@ impl GuidedChoice {
 }
 
 /// Whether no beam has any way left.
-fn top_is_empty(choice: &GuidedChoice, goes_on: &[Candidate]) -> bool {
+fn top_is_empty(choice: &RuledChoice, goes_on: &[Candidate]) -> bool {
     choice.ended.is_empty() && choice.cut.is_empty() && goes_on.is_empty()
 }
 
