@@ -4,24 +4,31 @@ use std::io::{Write, stdout};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use burn::tensor::{DType, TensorCreationOptions};
+use promptist::clip::Clip;
+use promptist::clip::aesthetic::AestheticHead;
 use promptist::config_file::ConfigFile;
+use promptist::generator::ImageSettings;
+use promptist::generator::http::HttpSettings;
+use promptist::generator::spec::GeneratorSpec;
 use promptist::reward::{TermConfig, WeightedSum};
-use promptist_server::{Server, ServerConfig, Services, Token};
+use promptist_server::{Images, Painter, Server, ServerConfig, Services, Token};
 use serde::{Deserialize, Serialize};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-use tokio::sync::oneshot;
 
 use crate::exit::UsageError;
-use crate::models::ModelArgs;
-use crate::signals;
+use crate::models::{self, DeviceChoice, ModelArgs};
 use crate::terms::Opener;
+use crate::{generators, signals};
 
 /// Threads that speak HTTP. They wait most of the time; the decoder has its own.
 const HTTP_THREADS: usize = 2;
+
+/// How soon a signal is noticed.
+const SIGNAL_POLL: Duration = Duration::from_millis(50);
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -30,6 +37,8 @@ Examples:
   promptist serve --port 8080 --model microsoft/Promptist --precision int8
   PROMPTIST_TOKEN=secret promptist serve --host 0.0.0.0
   promptist serve --cors-origin https://example.com
+  promptist serve --generator models/stable-diffusion-v1-5
+  promptist serve --generator a1111+http://localhost:7860
   promptist serve --reward reward.toml
 
   curl http://127.0.0.1:7788/v1/adapt -H 'Content-Type: application/json' \\
@@ -70,6 +79,8 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     limits: LimitArgs,
+    #[command(flatten)]
+    images: ImageArgs,
 }
 
 #[derive(clap::Args)]
@@ -96,6 +107,32 @@ struct LimitArgs {
     max_connections: u32,
 }
 
+#[derive(clap::Args)]
+#[command(next_help_heading = "Images of both prompts on the page")]
+struct ImageArgs {
+    /// Who draws: a folder, a Hub id, or kind+URL of a server, as for `promptist generate`.
+    #[arg(long, short = 'g', value_name = "G")]
+    generator: Option<String>,
+    /// Denoising steps.
+    #[arg(long, value_name = "N", requires = "generator", default_value_t = ImageSettings::default().num_inference_steps)]
+    num_inference_steps: usize,
+    /// How hard images are pushed towards the prompt: 1 is not at all.
+    #[arg(long, value_name = "S", requires = "generator", default_value_t = ImageSettings::default().guidance_scale)]
+    guidance_scale: f64,
+    /// In pixels, a multiple of 8.
+    #[arg(long, value_name = "PIXELS", requires = "generator", default_value_t = ImageSettings::default().height)]
+    height: usize,
+    /// In pixels, a multiple of 8.
+    #[arg(long, value_name = "PIXELS", requires = "generator", default_value_t = ImageSettings::default().width)]
+    width: usize,
+    /// Score the images with this CLIP model: a folder or a Hub id.
+    #[arg(long, value_name = "MODEL", requires_all = ["generator", "aesthetic"])]
+    clip: Option<String>,
+    /// And with this aesthetic head for it.
+    #[arg(long, value_name = "FILE", requires = "clip")]
+    aesthetic: Option<PathBuf>,
+}
+
 /// The file of `--reward`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -115,11 +152,11 @@ pub fn run(args: &Args) -> Result<()> {
     // First what fails at once: a port that is taken need not wait for a model.
     let server = Server::bind(address).with_context(|| format!("listening on {address}"))?;
     let reward = args.reward.as_deref().map(|path| args.open_reward(path)).transpose()?;
+    let images = args.images.open(args.model.compute().device())?;
     let prompter = Arc::new(args.model.open()?);
 
-    // A second signal ends the process at once; the first is waited for below.
-    signals::stop_flag()?;
-    let stop = signal()?;
+    // From here on the first signal stops the server; a second ends the process at once.
+    let stop = signals::stop_flag()?;
     if config.token.is_none() && !args.host.is_loopback() {
         eprintln!(
             "warning: {} may be reached from outside, and no token is asked for: see --token-file",
@@ -136,9 +173,8 @@ pub fn run(args: &Args) -> Result<()> {
         .enable_all()
         .build()
         .context("starting the HTTP threads")?;
-    runtime.block_on(server.run(Services { prompter, reward }, config, async {
-        // Whoever would send is gone only if the process ends anyway.
-        let _ = stop.await;
+    runtime.block_on(server.run(Services { prompter, reward, images }, config, async {
+        raised(&stop).await;
         eprintln!("stopping: accepted requests are answered first");
     }))?;
     Ok(())
@@ -194,14 +230,43 @@ impl Args {
     }
 }
 
-/// Resolves at the first SIGINT or SIGTERM.
-fn signal() -> Result<oneshot::Receiver<()>> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("listening for signals")?;
-    let (sender, receiver) = oneshot::channel();
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        if signals.forever().next().is_some() {
-            let _ = sender.send(());
+impl ImageArgs {
+    /// What is small first, so that a wrong one does not wait for the models.
+    fn open(&self, device: DeviceChoice) -> Result<Option<Images>> {
+        let Some(generator) = &self.generator else { return Ok(None) };
+        let usage = |error: promptist::Error| UsageError(error.to_string());
+        let spec: GeneratorSpec = generator.parse().map_err(usage)?;
+        let settings = ImageSettings {
+            num_inference_steps: self.num_inference_steps,
+            guidance_scale: self.guidance_scale,
+            height: self.height,
+            width: self.width,
+            ..ImageSettings::default()
+        };
+        settings.check().map_err(usage)?;
+        let head = self.aesthetic.as_ref().map(AestheticHead::open).transpose()?;
+        let options = TensorCreationOptions::new(device.device()).with_dtype(DType::F32);
+        let clip = self
+            .clip
+            .as_deref()
+            .map(|clip| Ok::<_, anyhow::Error>(Clip::open(&models::files(clip)?, &options)?));
+        let judges = clip.transpose()?.zip(head);
+        if let Some((clip, head)) = &judges {
+            head.check_width(clip.config().projection_dim)?;
         }
-    })?;
-    Ok(receiver)
+        let painter = match &spec {
+            GeneratorSpec::BuiltIn(name) => Painter::BuiltIn(Box::new(generators::built_in(name, device)?)),
+            GeneratorSpec::Servers(_) => {
+                Painter::Servers(generators::open(&spec, &HttpSettings::default(), device)?)
+            }
+        };
+        Ok(Some(Images { painter, settings, judges }))
+    }
+}
+
+/// Until a signal set the flag. Asked again and again, as on every system there is.
+async fn raised(stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        tokio::time::sleep(SIGNAL_POLL).await;
+    }
 }

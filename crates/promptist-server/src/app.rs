@@ -12,19 +12,22 @@ use promptist::prompter::{AdaptRequest, AdaptSettings, Prompter};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
 
+use crate::auth;
 use crate::config::ServerConfig;
 use crate::engine::Engine;
 use crate::envelope::{self, REQUEST_ID};
 use crate::error::ApiError;
+use crate::image_queue::ImageQueue;
 use crate::metrics::Metrics;
-use crate::routes::{adapt, expand, health, models, openai, page, prompt_enhance, rescore, reward};
-use crate::{auth, reward_queue::RewardQueue};
+use crate::reward_queue::RewardQueue;
+use crate::routes::{adapt, expand, health, images, models, openai, page, prompt_enhance, rescore, reward};
 
 /// What all requests share.
 pub(crate) struct App {
     pub(crate) prompter: Arc<Prompter>,
     pub(crate) engine: Engine,
     pub(crate) reward: Option<RewardQueue>,
+    pub(crate) images: Option<ImageQueue>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) config: ServerConfig,
     pub(crate) is_ready: AtomicBool,
@@ -35,6 +38,11 @@ pub(crate) struct App {
 impl App {
     /// A request's settings over the model's. Compiling rules takes its time, which is not this thread's.
     pub(crate) async fn settings(&self, request: AdaptRequest) -> Result<Arc<AdaptSettings>, ApiError> {
+        let AdaptRequest { ban, must_include, protect, target, budget, no_artists, .. } = &request;
+        let lists = [ban.is_empty(), must_include.is_empty(), protect.is_empty()];
+        if lists == [true; 3] && target.is_none() && budget.is_none() && !no_artists {
+            return Ok(Arc::new(self.prompter.settings(&request)?));
+        }
         let prompter = Arc::clone(&self.prompter);
         let settings = tokio::task::spawn_blocking(move || prompter.settings(&request)).await;
         let settings = settings.map_err(|error| ApiError::Internal(error.to_string()))?;
@@ -74,21 +82,25 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     if app.reward.is_some() {
         router = router.route("/get_reward", post(reward::get_reward));
     }
-    router
+    if app.images.is_some() {
+        router = router.route("/v1/images", post(images::images));
+    }
+    let mut router = router
         .fallback(|| async { ApiError::NoRoute })
         .method_not_allowed_fallback(|| async { ApiError::NoMethod })
-        .layer(from_fn_with_state(Arc::clone(&app), auth::authorized))
-        .layer(cors(&app.config))
+        .layer(from_fn_with_state(Arc::clone(&app), auth::authorized));
+    // Before the token is asked for, which browsers do not bring when they ask whether they may ask.
+    if !app.config.cors_origins.is_empty() {
+        router = router.layer(cors(&app.config));
+    }
+    router
         .layer(CatchPanicLayer::custom(envelope::panicked))
         .layer(from_fn_with_state(Arc::clone(&app), envelope::envelope))
         .with_state(app)
 }
 
-/// Pages of other origins may ask only if they are named.
+/// Pages of these origins may ask.
 fn cors(config: &ServerConfig) -> CorsLayer {
-    if config.cors_origins.is_empty() {
-        return CorsLayer::new();
-    }
     CorsLayer::new()
         .allow_origin(config.cors_origins.clone())
         .allow_methods([Method::GET, Method::POST])

@@ -15,6 +15,7 @@ mod engine;
 mod envelope;
 mod error;
 mod growing;
+mod image_queue;
 mod json;
 mod metrics;
 mod reward_queue;
@@ -24,4 +25,5 @@ mod sse;
 mod wire;
 
 pub use config::{ServerConfig, Token};
+pub use image_queue::{Images, Painter};
 pub use server::{Server, Services};

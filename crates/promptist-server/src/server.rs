@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 use crate::app::{App, router};
 use crate::config::ServerConfig;
 use crate::engine::Engine;
+use crate::image_queue::{ImageQueue, Images};
 use crate::metrics::Metrics;
 use crate::reward_queue::RewardQueue;
 
@@ -39,6 +40,8 @@ pub struct Services {
     pub prompter: Arc<Prompter>,
     /// What answers are worth, for `POST /get_reward`; the path does not exist without it.
     pub reward: Option<WeightedSum>,
+    /// Who makes images, for `POST /v1/images`; the path does not exist without it.
+    pub images: Option<Images>,
 }
 
 /// A server with an address, not serving yet.
@@ -97,6 +100,9 @@ impl Server {
                 if let Some(reward) = &app.reward {
                     reward.idle().await;
                 }
+                if let Some(images) = &app.images {
+                    images.idle().await;
+                }
             };
             let mut stopped = pin!(stopped);
             loop {
@@ -129,12 +135,13 @@ impl Server {
 }
 
 fn app(services: Services, config: ServerConfig) -> io::Result<(Arc<App>, JoinHandle<()>)> {
-    let Services { prompter, reward } = services;
+    let Services { prompter, reward, images } = services;
     let metrics = Arc::new(Metrics::new(&prompter));
     let (engine, thread) = Engine::start(Arc::clone(&prompter), &config, Arc::clone(&metrics))?;
     let reward = reward.map(|reward| RewardQueue::start(reward, config.retry_after)).transpose()?;
+    let images = images.map(|images| ImageQueue::start(images, config.retry_after)).transpose()?;
     let (is_ready, started) = (AtomicBool::new(false), SystemTime::now());
-    Ok((Arc::new(App { prompter, engine, reward, metrics, config, is_ready, started }), thread))
+    Ok((Arc::new(App { prompter, engine, reward, images, metrics, config, is_ready, started }), thread))
 }
 
 /// One answer, so that the first client does not wait for what is done once. Then the server is ready.

@@ -3,6 +3,7 @@
 pub(crate) mod adapt;
 pub(crate) mod expand;
 pub(crate) mod health;
+pub(crate) mod images;
 pub(crate) mod models;
 pub(crate) mod openai;
 pub(crate) mod page;

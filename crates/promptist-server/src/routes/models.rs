@@ -25,7 +25,7 @@ pub(crate) async fn models(State(app): State<Arc<App>>) -> Json {
             "sha256": identity.sha256,
             "precision": app.prompter.precision(),
         }],
-        "generator": false,
+        "generator": app.images.is_some(),
     }))
 }
 

@@ -38,6 +38,9 @@ pub(crate) async fn get_reward(
             pairs(&queries, &labels, "labels", pair_of_label)?
         }
     };
+    if app.engine.is_stopping() {
+        return Err(ApiError::Stopping);
+    }
     let scores: Result<Vec<TermScores>, String> = reward.score(pairs).await?.into_iter().collect();
     let scores = scores.map_err(|reason| ApiError::Internal(format!("no score: {reason}")))?;
     let rewards: Vec<f64> = scores.iter().map(|scores| scores.total).collect();

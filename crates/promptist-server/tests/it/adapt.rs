@@ -39,7 +39,8 @@ fn requests() -> Vec<(Value, AdaptRequest)> {
 
 /// The line that `adapt --json` prints.
 fn line(user_input: &str, settings: &AdaptSettings) -> String {
-    let adapted = PROMPTER.adapt(&[user_input.to_owned()], settings, 0).pop().expect("a row").expect("an answer");
+    let adapted =
+        PROMPTER.adapt(&[user_input.to_owned()], settings, 0).pop().expect("a row").expect("an answer");
     serde_json::to_string(&PROMPTER.record(adapted, settings)).expect("JSON")
 }
 
@@ -65,7 +66,9 @@ fn answers_are_the_librarys_to_the_byte_whoever_asks_beside() {
             std::thread::spawn(move || {
                 // Each in another order.
                 let order = (0..requests.len()).map(|at| (at * 5 + client * 3) % requests.len());
-                order.map(|at| (at, post(address, "/v1/adapt", &requests[at].0.to_string()))).collect::<Vec<_>>()
+                order
+                    .map(|at| (at, post(address, "/v1/adapt", &requests[at].0.to_string())))
+                    .collect::<Vec<_>>()
             })
         })
         .collect();
@@ -140,10 +143,12 @@ fn what_cannot_be_streamed_is_refused_before_the_stream() {
 #[test]
 fn scores_are_the_librarys() {
     let server = TestServer::start(limits());
-    let additions = [vec!["soft light", "8k"], vec!["8k"], vec![], vec!["oil on canvas"], vec!["a"], vec!["b"]];
+    let additions =
+        [vec!["soft light", "8k"], vec!["8k"], vec![], vec!["oil on canvas"], vec!["a"], vec!["b"]];
     let body = json!({"user_input": "a cat", "additions": additions});
     let response = post(server.address, "/v1/rescore", &body.to_string());
-    let settings = PROMPTER.settings(&AdaptRequest { filter: true, ..AdaptRequest::default() }).expect("settings");
+    let settings =
+        PROMPTER.settings(&AdaptRequest { filter: true, ..AdaptRequest::default() }).expect("settings");
     let expected = PROMPTER.rescore("a cat", &additions, &settings).expect("scores");
     assert_eq!(response.json(), json!({"scores": expected}));
 
@@ -162,7 +167,7 @@ fn scores_are_the_librarys() {
 fn the_model_is_named() {
     let server = TestServer::start(limits());
     let models = get(server.address, "/v1/models").json();
-    assert_eq!((&models["object"], &models["generator"]), (&json!("list"), &json!(false)));
+    assert_eq!((&models["object"], &models["generator"]), (&json!("list"), &json!(true)));
     let model = &models["data"][0];
     assert_eq!((&model["id"], &model["object"]), (&json!("mini"), &json!("model")));
     assert_eq!(model["sha256"], json!(PROMPTER.identity().sha256));
@@ -174,7 +179,9 @@ fn the_description_names_every_setting_and_path() {
     let document = get(server.address, "/openapi.json").json();
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
     let mut expected: Vec<String> = ["user_input", "n", "stream"].map(str::to_owned).to_vec();
-    let Value::Object(request) = serde_json::to_value(AdaptRequest::default()).expect("JSON") else { panic!() };
+    let Value::Object(request) = serde_json::to_value(AdaptRequest::default()).expect("JSON") else {
+        panic!()
+    };
     let search = request["decoding"].as_object().expect("settings").keys().cloned();
     expected.extend(request.keys().filter(|name| *name != "decoding").cloned().chain(search));
     expected.sort();

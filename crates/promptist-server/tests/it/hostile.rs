@@ -17,7 +17,8 @@ const SHORT: Duration = Duration::from_millis(300);
 #[test]
 fn connections_that_say_nothing_or_half_are_closed() {
     let server = TestServer::start(ServerConfig { head_timeout: SHORT, ..limits() });
-    let beginnings: [&[u8]; 4] = [b"", b"P", b"POST /v1/adapt HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nA: "];
+    let beginnings: [&[u8]; 4] =
+        [b"", b"P", b"POST /v1/adapt HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nA: "];
     let mut connections: Vec<_> = (0..40)
         .map(|at| {
             let mut stream = connect(server.address);
@@ -124,7 +125,8 @@ fn deep_and_odd_json_is_refused() {
     }
     // Bytes that are no UTF-8.
     let bytes = b"{\"user_input\": \"\xff\xfe\"}";
-    let response = send(server.address, &request("POST", "/v1/adapt", &[("Content-Type", "application/json")], bytes));
+    let response =
+        send(server.address, &request("POST", "/v1/adapt", &[("Content-Type", "application/json")], bytes));
     assert_eq!(response.expect("a response").status, 400);
     server.assert_well();
 }
@@ -132,9 +134,12 @@ fn deep_and_odd_json_is_refused() {
 #[test]
 fn patterns_that_explode_are_refused_or_answered() {
     let server = TestServer::start(limits());
-    for pattern in ["(a{1,1000}){1,1000}", "(a*)*b", "(x+x+)+y", "[a-z]{500}", r"\pL{1000}", "(.*a){20}", "a{1000000}"] {
+    for pattern in
+        ["(a{1,1000}){1,1000}", "(a*)*b", "(x+x+)+y", "[a-z]{500}", r"\pL{1000}", "(.*a){20}", "a{1000000}"]
+    {
         for field in [format!(r#""ban": ["/{pattern}/"]"#), format!(r#""protect": ["{pattern}"]"#)] {
-            let body = format!(r#"{{"user_input": "aaaaaaaaaaaaaaaaaaaaaaaa", "max_new_tokens": 16, {field}}}"#);
+            let body =
+                format!(r#"{{"user_input": "aaaaaaaaaaaaaaaaaaaaaaaa", "max_new_tokens": 16, {field}}}"#);
             let status = post(server.address, "/v1/adapt", &body.replace('\\', "\\\\")).status;
             assert!(status == 200 || status == 422, "{field}: {status}");
         }
@@ -202,9 +207,22 @@ fn malformed(random: &mut ChaCha8Rng) -> Vec<u8> {
         r#"{"prompt": "a cat", "variations": 1, "max_tokens": 16}"#,
         r#"{"query": ["a cat Rephrase: x"], "prompts": ["a cat Rephrase:"]}"#,
     ];
-    const VALUES: [&str; 12] =
-        ["null", "-1", "1e308", "[]", "{}", "\"\"", "true", "[[[]]]", "\"\\u0000\"", "18446744073709551616", "NaN", "'"];
-    let (path, method) = (*PATHS.choose(random).expect("paths"), ["POST", "POST", "GET", "PUT", "\u{7f}", ""].choose(random));
+    const VALUES: [&str; 12] = [
+        "null",
+        "-1",
+        "1e308",
+        "[]",
+        "{}",
+        "\"\"",
+        "true",
+        "[[[]]]",
+        "\"\\u0000\"",
+        "18446744073709551616",
+        "NaN",
+        "'",
+    ];
+    let (path, method) =
+        (*PATHS.choose(random).expect("paths"), ["POST", "POST", "GET", "PUT", "\u{7f}", ""].choose(random));
     let mut body = BODIES.choose(random).expect("bodies").to_string();
     let mut bytes = match random.random_range(0..7) {
         // Another value for a field.
@@ -226,13 +244,20 @@ fn malformed(random: &mut ChaCha8Rng) -> Vec<u8> {
         // Chunks that are none.
         3 => {
             let headers = [("Content-Type", "application/json"), ("Transfer-Encoding", "chunked")];
-            let chunks = *["", "zz\r\n", "5\r\nab", "ffffffffffffffffff\r\n", "0\r\n\r\n", "-1\r\n\r\n"].choose(random).expect("chunks");
+            let chunks = *["", "zz\r\n", "5\r\nab", "ffffffffffffffffff\r\n", "0\r\n\r\n", "-1\r\n\r\n"]
+                .choose(random)
+                .expect("chunks");
             [request("POST", path, &headers, b""), chunks.as_bytes().to_vec()].concat()
         }
         // Another method, another path, headers too many or too long.
         4 => {
             let header = "x".repeat(random.random_range(0..200_000));
-            request(method.expect("methods"), &format!("{path}{}", "/..%00".repeat(random.random_range(0..40))), &[("X", &header)], b"")
+            request(
+                method.expect("methods"),
+                &format!("{path}{}", "/..%00".repeat(random.random_range(0..40))),
+                &[("X", &header)],
+                b"",
+            )
         }
         5 => {
             let headers: Vec<(&str, &str)> = (0..random.random_range(0..300)).map(|_| ("A", "b")).collect();

@@ -67,7 +67,8 @@ fn clients_that_leave_take_their_work_with_them() {
     for client in &mut clients {
         client.write_all(&slow_request()).expect("sent");
     }
-    let stream = json!({"user_input": "a cat", "max_new_tokens": 300, "min_new_tokens": 300, "stream": true}).to_string();
+    let stream = json!({"user_input": "a cat", "max_new_tokens": 300, "min_new_tokens": 300, "stream": true})
+        .to_string();
     for _ in 0..4 {
         let mut client = connect(server.address);
         let headers = [("Content-Type", "application/json")];
@@ -110,7 +111,16 @@ fn without_the_token_only_the_probes_answer() {
     let server = TestServer::start(config);
     assert_eq!(get(server.address, "/healthz").status, 200);
     assert_eq!(get(server.address, "/readyz").status, 200);
-    for path in ["/", "/page/index.html", "/v1/models", "/metrics", "/openapi.json", "/nope", "//healthz", "/healthz/"] {
+    for path in [
+        "/",
+        "/page/index.html",
+        "/v1/models",
+        "/metrics",
+        "/openapi.json",
+        "/nope",
+        "//healthz",
+        "/healthz/",
+    ] {
         let response = get(server.address, path);
         assert_eq!((response.status, response.header("www-authenticate")), (401, Some("Bearer")), "{path}");
         assert_eq!(response.json()["error"]["type"], "authentication_error");
@@ -122,7 +132,9 @@ fn without_the_token_only_the_probes_answer() {
     for token in ["Bearer s3cret", "bearer s3cret", "Bearer  s3cret "] {
         assert_eq!(with_token(server.address, "/v1/models", token), 200, "{token}");
     }
-    for token in ["Bearer s3cre", "Bearer s3cret2", "Bearer S3CRET", "Bearer", "Bearer ", "Basic s3cret", "s3cret", ""] {
+    for token in
+        ["Bearer s3cre", "Bearer s3cret2", "Bearer S3CRET", "Bearer", "Bearer ", "Basic s3cret", "s3cret", ""]
+    {
         assert_eq!(with_token(server.address, "/v1/models", token), 401, "{token}");
     }
 }
@@ -135,7 +147,10 @@ fn the_page_and_its_policy() {
         assert_eq!(page.status, 200);
         assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
         let policy = page.header("content-security-policy").expect("a policy");
-        assert!(policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"), "{policy}");
+        assert!(
+            policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"),
+            "{policy}"
+        );
     }
     let models = get(server.address, "/v1/models");
     assert_eq!(models.header("content-security-policy"), Some("default-src 'none'; frame-ancestors 'none'"));
@@ -169,7 +184,8 @@ fn nothing_outside_the_page_is_served() {
 #[test]
 fn other_origins_ask_only_where_they_are_named() {
     let origin = HeaderValue::from_static("https://good.example");
-    let open = TestServer::start(ServerConfig { cors_origins: vec![origin], token: Token::new("x"), ..limits() });
+    let open =
+        TestServer::start(ServerConfig { cors_origins: vec![origin], token: Token::new("x"), ..limits() });
     let closed = TestServer::start(limits());
     let preflight = |address, origin| {
         let headers = [
@@ -190,7 +206,8 @@ fn other_origins_ask_only_where_they_are_named() {
 fn requests_have_names() {
     let server = TestServer::start(limits());
     let named = |id| {
-        let response = send(server.address, &request("GET", "/healthz", &[("X-Request-Id", id)], b"")).expect("a response");
+        let response = send(server.address, &request("GET", "/healthz", &[("X-Request-Id", id)], b""))
+            .expect("a response");
         response.header("x-request-id").expect("an id").to_owned()
     };
     assert_eq!(named("job-17"), "job-17");

@@ -3,6 +3,7 @@
 mod adapt;
 mod client;
 mod hostile;
+mod images;
 mod limits;
 mod openai;
 mod others;

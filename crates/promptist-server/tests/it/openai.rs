@@ -65,7 +65,8 @@ fn fields_steer_as_our_own_do() {
     ] {
         let answer = chat(&server, theirs.clone()).json();
         let choices = answer["choices"].as_array().unwrap_or_else(|| panic!("{theirs}: {answer}")).clone();
-        let texts: Vec<&str> = choices.iter().map(|c| c["message"]["content"].as_str().expect("a text")).collect();
+        let texts: Vec<&str> =
+            choices.iter().map(|c| c["message"]["content"].as_str().expect("a text")).collect();
         assert_eq!(texts, adapted(&server, ours), "{theirs}");
     }
     // Clients send the number of some other model.
@@ -76,7 +77,12 @@ fn fields_steer_as_our_own_do() {
 fn a_stream_is_the_same_text_in_pieces() {
     let server = TestServer::start(limits());
     // With the filter the text comes when it has passed, without it as it grows.
-    for fields in [json!({}), json!({"n": 2, "temperature": 1.0}), json!({"filter": false}), json!({"filter": false, "temperature": 0})] {
+    for fields in [
+        json!({}),
+        json!({"n": 2, "temperature": 1.0}),
+        json!({"filter": false}),
+        json!({"filter": false, "temperature": 0}),
+    ] {
         let whole = chat(&server, fields.clone()).json();
         let mut asked = fields.clone();
         asked["stream"] = json!(true);
@@ -85,16 +91,22 @@ fn a_stream_is_the_same_text_in_pieces() {
         let (last, chunks) = chunks.split_last().expect("chunks");
         assert_eq!((&last["choices"], &last["usage"]), (&json!([]), &whole["usage"]));
         for (idx, choice) in whole["choices"].as_array().expect("choices").iter().enumerate() {
-            let mine: Vec<&Value> =
-                chunks.iter().map(|chunk| &chunk["choices"][0]).filter(|choice| choice["index"] == idx).collect();
+            let mine: Vec<&Value> = chunks
+                .iter()
+                .map(|chunk| &chunk["choices"][0])
+                .filter(|choice| choice["index"] == idx)
+                .collect();
             assert_eq!(mine[0]["delta"]["role"], "assistant");
             let text: String = mine.iter().filter_map(|choice| choice["delta"]["content"].as_str()).collect();
             assert_eq!(json!(text), choice["message"]["content"], "{fields}");
-            let reasons: Vec<&Value> = mine.iter().map(|c| &c["finish_reason"]).filter(|r| !r.is_null()).collect();
+            let reasons: Vec<&Value> =
+                mine.iter().map(|c| &c["finish_reason"]).filter(|r| !r.is_null()).collect();
             assert_eq!(reasons, [&choice["finish_reason"]]);
             assert!(mine.len() > 3, "{fields}: {} pieces", mine.len());
         }
-        assert!(chunks.iter().all(|chunk| chunk["object"] == "chat.completion.chunk" && chunk["usage"].is_null()));
+        assert!(
+            chunks.iter().all(|chunk| chunk["object"] == "chat.completion.chunk" && chunk["usage"].is_null())
+        );
     }
 }
 
@@ -129,14 +141,25 @@ fn errors_have_openais_shape() {
         (json!("messages"), json!(null), json!({})),
         (json!("messages"), json!(null), json!({"messages": "a cat"})),
         (json!("messages"), json!(null), json!({"messages": [{"role": "system", "content": "x"}]})),
-        (json!("temperature"), json!(null), json!({"messages": [{"role": "user", "content": "x"}], "temperature": "hot"})),
+        (
+            json!("temperature"),
+            json!(null),
+            json!({"messages": [{"role": "user", "content": "x"}], "temperature": "hot"}),
+        ),
         (json!("top_p"), json!(null), json!({"messages": [{"role": "user", "content": "x"}], "top_p": 2})),
-        (json!("user_input"), json!("context_length_exceeded"), json!({"messages": [{"role": "user", "content": long}]})),
+        (
+            json!("user_input"),
+            json!("context_length_exceeded"),
+            json!({"messages": [{"role": "user", "content": long}]}),
+        ),
     ] {
         let response = post(server.address, CHAT, &body.to_string());
         let error = &response.json()["error"];
         assert_eq!(response.status, 400, "{body}: {error}");
-        assert_eq!((&error["type"], &error["param"], &error["code"]), (&json!("invalid_request_error"), &param, &code));
+        assert_eq!(
+            (&error["type"], &error["param"], &error["code"]),
+            (&json!("invalid_request_error"), &param, &code)
+        );
         assert!(error["message"].is_string());
     }
     let malformed = post(server.address, CHAT, "{");

@@ -8,7 +8,8 @@ use crate::test_server::{TestServer, limits};
 #[test]
 fn sd_next_enhances_a_prompt() {
     let server = TestServer::start(limits());
-    let enhance = |body: serde_json::Value| post(server.address, "/sdapi/v1/prompt-enhance", &body.to_string());
+    let enhance =
+        |body: serde_json::Value| post(server.address, "/sdapi/v1/prompt-enhance", &body.to_string());
     // Every field that SD.Next's model has.
     let answer = enhance(json!({
         "prompt": "a castle", "type": "text", "model": "google/gemma-3-1b-it", "system_prompt": null, "image": null,
@@ -46,11 +47,13 @@ fn mold_expands_a_prompt() {
     let ours = post(server.address, "/v1/adapt", r#"{"user_input": "a cat"}"#).json();
     assert_eq!(answer, json!({"original": "a cat", "expanded": [ours["outputs"][0]["text"]]}));
 
-    let answer = expand(json!({"prompt": "a cat", "model_family": "sdxl", "variations": 10, "style": "noir"})).json();
+    let answer =
+        expand(json!({"prompt": "a cat", "model_family": "sdxl", "variations": 10, "style": "noir"})).json();
     let expanded = answer["expanded"].as_array().expect("prompts");
     assert_eq!(expanded.len(), 10);
 
-    for body in [json!({}), json!({"prompt": "x", "variations": 0}), json!({"prompt": "x", "variations": 11})] {
+    for body in [json!({}), json!({"prompt": "x", "variations": 0}), json!({"prompt": "x", "variations": 11})]
+    {
         let response = expand(body);
         let error = response.json();
         assert_eq!((response.status, &error["code"]), (422, &json!("VALIDATION_ERROR")));
@@ -63,7 +66,8 @@ fn openrlhf_gets_rewards() {
     let server = TestServer::start(limits());
     let reward = |body: serde_json::Value| post(server.address, "/get_reward", &body.to_string());
     let queries = ["a red cat Rephrase: a red cat, 8k", "a red cat Rephrase: a ship"];
-    let expected = json!({"rewards": [2.0, 0.0], "scores": [2.0, 0.0], "extra_logs": {"retention": [1.0, 0.0]}});
+    let expected =
+        json!({"rewards": [2.0, 0.0], "scores": [2.0, 0.0], "extra_logs": {"retention": [1.0, 0.0]}});
     let prompts = ["a red cat Rephrase:"; 2];
     assert_eq!(reward(json!({"query": queries, "prompts": prompts, "labels": [null, "y"]})).json(), expected);
     assert_eq!(reward(json!({"query": queries, "labels": ["a red cat", "a red cat"]})).json(), expected);

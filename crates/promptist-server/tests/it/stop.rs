@@ -23,7 +23,8 @@ fn what_was_accepted_is_answered_and_the_rest_refused() {
     let refused = post(server.address, "/v1/adapt", r#"{"user_input": "a cat"}"#);
     assert_eq!((refused.status, refused.header("connection")), (503, Some("close")));
     let body = br#"{"user_input": "a cat"}"#;
-    late.write_all(&request("POST", "/v1/adapt", &[("Content-Type", "application/json")], body)).expect("sent");
+    late.write_all(&request("POST", "/v1/adapt", &[("Content-Type", "application/json")], body))
+        .expect("sent");
     assert_eq!(read(&mut late).expect("a response").status, 503);
 
     for client in &mut clients {
@@ -40,7 +41,9 @@ fn a_stream_is_sent_to_its_end() {
     let mut server = TestServer::start(limits());
     let body = br#"{"user_input": "a cat", "max_new_tokens": 300, "min_new_tokens": 300, "stream": true}"#;
     let mut client = connect(server.address);
-    client.write_all(&request("POST", "/v1/adapt", &[("Content-Type", "application/json")], body)).expect("sent");
+    client
+        .write_all(&request("POST", "/v1/adapt", &[("Content-Type", "application/json")], body))
+        .expect("sent");
     wait_until("pending", || server.metric("promptist_pending") == 1.0);
     server.stop();
     let response = read(&mut client).expect("a stream");

@@ -5,11 +5,13 @@ use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use image::{Rgb, RgbImage};
+use promptist::generator::{Cancel, Generator, GeneratorIdentity, ImageRequest, ImageSettings};
 use promptist::mini;
 use promptist::model_source::ModelFiles;
 use promptist::prompter::{Backend, Prompter};
 use promptist::reward::{Retention, Term, WeightedSum};
-use promptist_server::{Server, ServerConfig, Services};
+use promptist_server::{Images, Painter, Server, ServerConfig, Services};
 use tokio::sync::oneshot;
 
 use crate::client::{get, post};
@@ -39,7 +41,7 @@ impl TestServer {
         let (stop, stopped) = oneshot::channel();
         let term = Term { name: "retention".to_owned(), weight: 2.0, reward: Box::new(Retention) };
         let reward = Some(WeightedSum::new(vec![term]).expect("a reward"));
-        let services = Services { prompter: Arc::clone(&PROMPTER), reward };
+        let services = Services { prompter: Arc::clone(&PROMPTER), reward, images: Some(images()) };
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
@@ -91,6 +93,36 @@ impl Drop for TestServer {
             self.join();
         }
     }
+}
+
+/// Images of one colour, the seed's, by a painter that is no model.
+fn images() -> Images {
+    struct OneColour(GeneratorIdentity);
+
+    impl Generator for OneColour {
+        fn identity(&self) -> &GeneratorIdentity {
+            &self.0
+        }
+
+        fn parallelism(&self) -> usize {
+            1
+        }
+
+        fn generate(&self, request: &ImageRequest<'_>, cancel: &Cancel) -> promptist::Result<Vec<RgbImage>> {
+            cancel.check()?;
+            if request.prompt == "fail" {
+                return Err(promptist::Error::NotFinite("secret detail".to_owned()));
+            }
+            let image =
+                |seed: &u64| RgbImage::from_pixel(8, 8, Rgb([*seed as u8, 0, request.prompt.len() as u8]));
+            Ok(request.seeds.iter().map(image).collect())
+        }
+    }
+
+    let identity =
+        GeneratorIdentity { name: "one colour".to_owned(), model: String::new(), takes_seeds: true };
+    let painter = Painter::Servers(Box::new(OneColour(identity)));
+    Images { painter, settings: ImageSettings::default(), judges: None }
 }
 
 /// Limits that a test changes some of.

@@ -22,7 +22,8 @@ pub(super) fn is_certain(settings: &AdaptSettings) -> bool {
         || !settings.must_include.is_empty()
         || settings.target.is_some()
         || settings.budget.is_some();
-    let is_whole = settings.strength >= 1.0 && settings.keep != Keep::Free;
+    // Kept words of other kinds may have flags behind the answer, which is where the text grows.
+    let is_whole = settings.strength >= 1.0 && settings.keep == Keep::Exact;
     grows(settings) && is_whole && !settings.filter && !settings.no_artists && !has_rules
 }
 
@@ -94,8 +95,8 @@ impl Live {
                 Chunks { head: &self.head, has_usage: self.include_usage, events: VecDeque::new() };
             match seen {
                 Seen::Text(text) => {
-                    // What a text ends with may still be trimmed.
-                    let text = text.trim_end_matches([' ', ',']);
+                    // What a text ends with may still be trimmed, or be half of a character.
+                    let text = text.trim_end_matches([' ', ',', char::REPLACEMENT_CHARACTER]);
                     if let Some(new) = text.strip_prefix(&self.sent) {
                         chunks.text(0, new);
                         self.sent = text.to_owned();
