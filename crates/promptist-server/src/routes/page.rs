@@ -19,7 +19,17 @@ macro_rules! files {
 
 /// Name, type and content of every file in `page/`. Nothing else is served, whatever is asked for.
 const FILES: &[(&str, &str, &[u8])] = files! {
+    "answer.js" "text/javascript; charset=utf-8",
+    "api.js" "text/javascript; charset=utf-8",
+    "app.js" "text/javascript; charset=utf-8",
+    "dom.js" "text/javascript; charset=utf-8",
+    "favicon.svg" "image/svg+xml",
+    "history.js" "text/javascript; charset=utf-8",
     "index.html" "text/html; charset=utf-8",
+    "phrases.js" "text/javascript; charset=utf-8",
+    "pictures.js" "text/javascript; charset=utf-8",
+    "settings.js" "text/javascript; charset=utf-8",
+    "style.css" "text/css; charset=utf-8",
 };
 
 /// `GET /`.
