@@ -3,8 +3,8 @@
     python bench/control.py --out CONTROL.json [--program target/release/promptist] [--model DIR]
 
 Every feature is timed in rounds against plain beam search (8 beams, 48 new tokens), one process each, whole
-runs of the same inputs on the same two cores, the order moving on by one each round; a run without inputs to
-speak of (`--max-new-tokens 1`) is taken off both. Needs nothing but Python's standard library.
+runs of the same inputs on the same two cores, the order moving on by one each round; a run that adds nothing
+(`--strength 0`) is taken off both. Needs nothing but Python's standard library.
 """
 
 from __future__ import annotations
@@ -89,6 +89,8 @@ def features(syntax: Path, phrases: Path, regexes: Path) -> dict[str, tuple[list
 def run(arguments: argparse.Namespace, plain: Path, all_features: dict) -> None:
     seconds: dict[str, list[float]] = {}
 
+    tokens_of: dict[str, float] = {}
+
     def timed(flags: list[str], inputs: Path) -> float:
         tokens = ["--max-new-tokens", "48"] if "--max-new-tokens" not in flags else []
         command = ["taskset", "-c", arguments.cores, arguments.program, "adapt", "--model", arguments.model]
@@ -98,6 +100,7 @@ def run(arguments: argparse.Namespace, plain: Path, all_features: dict) -> None:
         elapsed = time.perf_counter() - started
         if done.returncode not in (0, 1):
             raise ChildProcessError(done.stderr)
+        tokens_of[" ".join(flags)] = mean_tokens(done.stdout)
         return elapsed
 
     cases = list(all_features.items())
@@ -105,7 +108,7 @@ def run(arguments: argparse.Namespace, plain: Path, all_features: dict) -> None:
     start: list[float] = []
     for round_idx in range(-1, arguments.rounds):
         first = max(round_idx, 0) % len(cases)
-        nothing = timed(["--num-beams", "1", "--max-new-tokens", "1", "--guidance", "1"], plain)
+        nothing = timed(["--strength", "0"], plain)
         for name, (flags, without, own) in cases[first:] + cases[:first]:
             pair = [timed(flags, own or plain), timed(without, plain)]
             if round_idx >= 0:
@@ -119,18 +122,27 @@ def run(arguments: argparse.Namespace, plain: Path, all_features: dict) -> None:
         f"{about['cpu']}, {about['cores']} cores. {arguments.inputs} inputs, {arguments.rounds} rounds, "
         f"model {Path(arguments.model).name}. Start: {base:.3f} s, taken off.",
         "",
-        "| | seconds | without | ratio, median (least-most) |",
-        "| --- | --- | --- | --- |",
+        "| | seconds | without | ratio, median (least-most) | tokens an answer | without | ratio a token |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name in all_features:
         ratios = [(a - base) / (b - base) for a, b in zip(seconds[name], baseline[name], strict=True)]
         of = (median(seconds[name]) - base, median(baseline[name]) - base)
+        flags, without, _ = all_features[name]
+        longer, shorter = (tokens_of[" ".join(of_flags)] for of_flags in (flags, without))
         lines.append(
-            f"| {name} | {of[0]:.2f} | {of[1]:.2f} | {median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) |"
+            f"| {name} | {of[0]:.2f} | {of[1]:.2f} | {median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) "
+            f"| {longer:.0f} | {shorter:.0f} | {median(ratios) * shorter / longer:.2f} |"
         )
     arguments.out.write_text(json.dumps({"about": about, "start": start, "with": seconds, "without": baseline}) + "\n")
     arguments.out.with_suffix(".md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
+
+
+def mean_tokens(answers: str) -> float:
+    """How many tokens the model wrote an answer."""
+    counts = [len(output["token_ids"]) for line in answers.splitlines() for output in json.loads(line)["outputs"]]
+    return sum(counts) / len(counts)
 
 
 if __name__ == "__main__":
