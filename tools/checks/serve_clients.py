@@ -1,13 +1,13 @@
 """A running `promptist serve` under the clients that people have: OpenAI's package, and schemathesis.
 
-    python tools/checks/serve_clients.py --url http://127.0.0.1:7788 [--token T] [--examples 50] [--seconds 120]
+    python tools/checks/serve_clients.py --url http://127.0.0.1:7788 [--token T] [--examples 50]
 
-- `openai`: models, chat completions and completions, whole and streamed, async and in parallel, errors; every
-  text is compared with what `POST /v1/adapt` says of the same settings.
-- `schemathesis`: requests drawn from `/openapi.json`, good and bad ones; no server error, no response that the
-  document does not describe.
+- `openai`: models, chat completions and completions, whole and streamed, async and in parallel, errors;
+  every text is compared with what `POST /v1/adapt` says of the same settings.
+- `schemathesis`: requests drawn from `/openapi.json`, good and bad ones; no server error, no response that
+  the document does not describe.
 
-Prints one JSON object; the exit code says whether all held. Packages: `tools/checks/requirements-clients.txt`.
+Prints one JSON object; the exit code says whether all held. Packages: `requirements-clients.txt` here.
 """
 
 from __future__ import annotations
@@ -18,14 +18,21 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import urllib.request
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import openai
 
-INPUTS = ["a lighthouse at dusk", "a (red:1.2) cat, <lora:ink:0.8>", "ein Bär im Wald", "<b>bold</b> & \"quoted\""]
+INPUTS = [
+    "a lighthouse at dusk",
+    "a (red:1.2) cat, <lora:ink:0.8>",
+    "ein Bär im Wald",
+    '<b>bold</b> & "quoted"',
+]
 # OpenAI's fields, and ours for the same answer.
 SETTINGS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {}),
@@ -66,7 +73,7 @@ def messages(user_input: str) -> list[Any]:
     ]
 
 
-def streamed(stream: Any, n: int) -> tuple[list[str], list[str | None], Any]:
+def streamed(stream: Iterable[Any], n: int) -> tuple[list[str], list[str | None], object]:
     """Texts, reasons and counts of a stream, chat or not."""
     texts, reasons, usage = [""] * n, [None] * n, None
     for chunk in stream:
@@ -156,15 +163,28 @@ async def check_parallel(server: Server) -> int:
 def check_schemathesis(server: Server, examples: int, seconds: int) -> dict[str, Any]:
     """Runs it on the server's own document; the last lines of its report if something failed."""
     program = Path(sys.executable).with_name("schemathesis")
-    command = [program, "run", f"{server.url}/openapi.json", "--checks", "all", "--seed", "1", "--workers", "2"]
-    # The reward and images are there only if they are configured. Answers may be refused for what no schema says: beams that
-    # do not go with sampling, a pattern that does not compile, an input of white space.
-    command += ["--exclude-path", "/get_reward", "--exclude-path", "/v1/images", "--exclude-checks", "positive_data_acceptance,ignored_auth"]
-    command += ["--max-examples", str(examples), "--request-timeout", "120", "--no-color", "--continue-on-failure"]
+    options = {
+        "--checks": "all",
+        # Answers may be refused for what no schema says: beams that do not go with sampling, a pattern that
+        # does not compile, an input of white space. Without a token nothing asks for one.
+        "--exclude-checks": "positive_data_acceptance,ignored_auth",
+        # The reward and images are there only if they are configured.
+        "--exclude-path-regex": "^/(get_reward|v1/images)$",
+        "--max-examples": str(examples),
+        "--request-timeout": "120",
+        "--seed": "1",
+        "--workers": "2",
+    }
+    command = [str(program), "run", f"{server.url}/openapi.json", "--no-color", "--continue-on-failure"]
+    command += [word for option in options.items() for word in option]
     if server.token:
         command += ["--header", f"Authorization: Bearer {server.token}"]
     try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+        # It keeps what it found in the working folder.
+        with tempfile.TemporaryDirectory() as folder:
+            run = subprocess.run(
+                command, capture_output=True, text=True, timeout=seconds, check=False, cwd=folder
+            )
     except subprocess.TimeoutExpired as expired:
         output = (expired.stdout or b"").decode()
         return {"failed": f"not done in {seconds} s", "tail": output[-2000:]}
@@ -177,7 +197,9 @@ def check_schemathesis(server: Server, examples: int, seconds: int) -> dict[str,
 
 def main() -> None:
     """Runs the checks."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--url", default="http://127.0.0.1:7788")
     parser.add_argument("--token")
     parser.add_argument("--examples", type=int, default=50)

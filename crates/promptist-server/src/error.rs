@@ -97,7 +97,9 @@ impl ApiError {
 
     /// The body in a dialect.
     pub(crate) fn body(&self, dialect: Dialect) -> Value {
-        let (message, param) = (self.message(), self.param());
+        // What we call the input has another name in every other contract.
+        let param = self.param().filter(|&param| dialect == Dialect::Ours || param != "user_input");
+        let message = self.message();
         match dialect {
             Dialect::Ours => json!({"error": {"message": message, "type": self.kind(), "param": param}}),
             Dialect::OpenAi => {

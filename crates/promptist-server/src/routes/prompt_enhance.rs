@@ -61,11 +61,19 @@ pub(crate) async fn prompt_enhance(
 fn ours(fields: &mut Fields, seed: u64) -> Result<Fields, ApiError> {
     let mut ours = Fields::new();
     ours.insert("seed".to_owned(), seed.into());
+    let temperature: Option<f64> = take(fields, "temperature")?;
+    let do_sample: Option<bool> = take(fields, "do_sample")?;
+    let (temperature, do_sample) = match temperature {
+        // Zero is their word for no sampling, and divides by nothing in ours.
+        Some(0.0) => (None, Some(false)),
+        Some(temperature) => (Some(temperature), do_sample.or(Some(true))),
+        None => (None, do_sample),
+    };
+    ours.extend(temperature.map(|temperature| ("temperature".to_owned(), temperature.into())));
+    ours.extend(do_sample.map(|do_sample| ("do_sample".to_owned(), do_sample.into())));
     for (theirs, our_name) in [
-        ("do_sample", "do_sample"),
         ("max_tokens", "max_new_tokens"),
         ("min_tokens", "min_new_tokens"),
-        ("temperature", "temperature"),
         ("repetition_penalty", "repetition_penalty"),
         ("top_k", "top_k"),
         ("top_p", "top_p"),
@@ -74,15 +82,6 @@ fn ours(fields: &mut Fields, seed: u64) -> Result<Fields, ApiError> {
             None | Some(Value::Null) => {}
             Some(value) => _ = ours.insert(our_name.to_owned(), value),
         }
-    }
-    match ours.get("temperature").and_then(Value::as_f64) {
-        Some(temperature) if temperature > 0.0 => _ = ours.entry("do_sample").or_insert(true.into()),
-        // Zero is their word for no sampling, and divides by nothing in ours.
-        Some(0.0) => {
-            ours.remove("temperature");
-            ours.insert("do_sample".to_owned(), false.into());
-        }
-        _ => {}
     }
     Ok(ours)
 }

@@ -148,7 +148,7 @@ fn errors_have_openais_shape() {
         ),
         (json!("top_p"), json!(null), json!({"messages": [{"role": "user", "content": "x"}], "top_p": 2})),
         (
-            json!("user_input"),
+            json!(null),
             json!("context_length_exceeded"),
             json!({"messages": [{"role": "user", "content": long}]}),
         ),

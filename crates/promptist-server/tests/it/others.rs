@@ -33,6 +33,8 @@ fn sd_next_enhances_a_prompt() {
         (json!(["body", "prompt"]), json!({})),
         (json!(["body", "type"]), json!({"prompt": "x", "type": "video"})),
         (json!(["body", "top_p"]), json!({"prompt": "x", "top_p": 3})),
+        (json!(["body", "do_sample"]), json!({"prompt": "x", "temperature": 0, "do_sample": {}})),
+        (json!(["body"]), json!({"prompt": " "})),
     ] {
         let response = enhance(body);
         assert_eq!((response.status, &response.json()["detail"][0]["loc"]), (422, &place));
