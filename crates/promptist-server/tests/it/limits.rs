@@ -11,10 +11,13 @@ use serde_json::json;
 use crate::client::{connect, get, post, read, request, send};
 use crate::test_server::{TestServer, limits, wait_until};
 
-/// A request that takes a while: 32 answers of 300 tokens.
+/// A request that takes a while: 8 answers of 300 tokens.
 pub fn slow() -> String {
-    let seeds: Vec<u64> = (0..32).collect();
-    json!({"user_input": "a cat", "seeds": seeds, "max_new_tokens": 300, "min_new_tokens": 300}).to_string()
+    let seeds: Vec<u64> = (0..8).collect();
+    json!({
+        "user_input": "a cat", "seeds": seeds, "max_new_tokens": 300, "min_new_tokens": 300, "guidance_scale": 1.0,
+    })
+    .to_string()
 }
 
 /// The bytes of a slow request.

@@ -30,7 +30,7 @@ fn what_was_accepted_is_answered_and_the_rest_refused() {
     for client in &mut clients {
         let response = read(client).expect("an answer");
         assert_eq!(response.status, 200);
-        assert_eq!(response.json()["outputs"].as_array().expect("outputs").len(), 32);
+        assert_eq!(response.json()["outputs"].as_array().expect("outputs").len(), 8);
     }
     server.join();
     assert!(std::net::TcpStream::connect(server.address).is_err(), "the port is free again");
