@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Tokens, scores and the search are not here: they ask [`TextRules`] about bytes.
-//! Start reading in [`rules`]; [`entry`] is what users write.
+//! Start reading in `rules`; `entry` is what users write.
 
 mod categories;
 mod categorize;

@@ -223,6 +223,11 @@ impl Guide for AnswerGuide {
         if !is_wanted && self.repeats(bytes) {
             return false;
         }
+        // What had to come was not the model's own idea: it is a phrase, or goes on with a word, and is not
+        // made the end of a sentence.
+        if self.ends_must && !bytes.starts_with(b",") && !bytes.starts_with(b" ") {
+            return false;
+        }
         if answer_rules.musts.is_empty() {
             return true;
         }
