@@ -1,16 +1,22 @@
 //! A request's body: called JSON, within the limit, and here in time.
 
-use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http_body_util::LengthLimitError;
+use http_body_util::BodyExt;
 
 use crate::app::App;
 use crate::error::ApiError;
+
+/// How much of a body that is too large is read on, so that its sender reads our answer.
+const DRAIN_BYTES: usize = 8 << 20;
+
+/// And for how long.
+const DRAIN_TIME: Duration = Duration::from_millis(500);
 
 /// The bytes of a body that is said to be JSON.
 ///
@@ -28,7 +34,7 @@ impl FromRequest<Arc<App>> for JsonBytes {
         }
         let announced =
             request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        if announced.is_some_and(|bytes: u64| bytes > limit as u64) {
+        if announced.is_some_and(|bytes: u64| bytes > (limit + DRAIN_BYTES) as u64) {
             return Err(ApiError::TooLarge(limit));
         }
         let read = read(request.into_body(), limit);
@@ -36,14 +42,30 @@ impl FromRequest<Arc<App>> for JsonBytes {
     }
 }
 
-async fn read(body: Body, limit: usize) -> Result<JsonBytes, ApiError> {
-    match to_bytes(body, limit).await {
-        Ok(bytes) => Ok(JsonBytes(bytes.into())),
-        Err(error) if error.source().is_some_and(|cause| cause.is::<LengthLimitError>()) => {
-            Err(ApiError::TooLarge(limit))
+async fn read(mut body: Body, limit: usize) -> Result<JsonBytes, ApiError> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        // An error is a client that broke off: it will not read this.
+        let frame = frame.map_err(|error| ApiError::Malformed(error.to_string()))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > limit {
+            // What is left, for a while: a client that is cut off as it sends may never see why.
+            let _ = tokio::time::timeout(DRAIN_TIME, drain(body, DRAIN_BYTES)).await;
+            return Err(ApiError::TooLarge(limit));
         }
-        // The client broke off: it will not read this.
-        Err(error) => Err(ApiError::Malformed(error.to_string())),
+        bytes.extend_from_slice(&data);
+    }
+    Ok(JsonBytes(bytes))
+}
+
+/// Reads up to `most` bytes and forgets them.
+async fn drain(mut body: Body, most: usize) {
+    let mut read = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        read += frame.data_ref().map_or(0, |data| data.len());
+        if read > most {
+            return;
+        }
     }
 }
 

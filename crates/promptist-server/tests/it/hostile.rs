@@ -90,6 +90,11 @@ fn bodies_over_the_limit_are_refused() {
     let chunk = format!("{head}Transfer-Encoding: chunked\r\n\r\n400\r\n{}\r\n", " ".repeat(1024));
     stream.write_all(chunk.as_bytes()).expect("sent");
     assert_eq!(read(&mut stream).expect("a response").status, 413);
+    // Sent whole by a client that reads only then: it is not cut off before it can.
+    for _ in 0..20 {
+        let body = format!(r#"{{"user_input": "{}"}}"#, "a".repeat(2_000_000));
+        assert_eq!(post(server.address, "/v1/adapt", &body).status, 413);
+    }
     // At the limit: read.
     let body = format!("{:1000}", r#"{"user_input": "a cat", "max_new_tokens": 16}"#);
     assert_eq!(post(server.address, "/v1/adapt", &body).status, 200);
