@@ -17,6 +17,7 @@ mod progress;
 mod replay;
 mod score;
 mod score_image;
+mod serve;
 mod signals;
 mod terms;
 mod train;
@@ -54,6 +55,8 @@ enum Command {
     ScoreImage(score_image::Args),
     /// Measure how good a prompter is.
     Eval(eval::Args),
+    /// Answer prompts over HTTP: an API, a web page, and what other programs already speak.
+    Serve(serve::Args),
     /// List, fetch, describe, convert and check models.
     Model(model::Args),
 }
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Command::Score(args) => score::run(args),
         Command::ScoreImage(args) => score_image::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Serve(args) => serve::run(&args),
         Command::Model(args) => model::run(args),
     };
     exit::report(result)

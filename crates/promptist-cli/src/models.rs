@@ -101,6 +101,11 @@ impl ModelArgs {
     pub fn open(&self) -> Result<Prompter> {
         Ok(Prompter::open(&files(&self.model)?, &self.compute.backend()?)?)
     }
+
+    /// Where and how it computes.
+    pub fn compute(&self) -> &ComputeArgs {
+        &self.compute
+    }
 }
 
 impl ComputeArgs {
