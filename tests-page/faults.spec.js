@@ -24,7 +24,7 @@ test("the server stops: that is said, nothing is lost, and trying again works", 
   await phrases(page).first().click();
   await expect(page.locator("#facts")).toContainText("not known");
 
-  const again = await startServer(Number(new URL(first.url).port));
+  const again = await startServer({ port: Number(new URL(first.url).port) });
   try {
     await page.locator("#user-input").fill("a castle in the clouds");
     await page.getByRole("button", { name: "Try again" }).click();

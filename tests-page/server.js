@@ -9,9 +9,9 @@ const BUILT = fileURLToPath(new URL("../target/debug/promptist", import.meta.url
 const START_MS = 60_000;
 
 /** Starts a server of our own; `url` has no slash at its end. */
-export async function startServer(port = 0) {
+export async function startServer({ port = 0, flags = [] } = {}) {
   const program = process.env.PROMPTIST_BIN || BUILT;
-  const child = spawn(program, ["serve", "--port", String(port)], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(program, ["serve", "--port", String(port), ...flags], { stdio: ["ignore", "pipe", "pipe"] });
   let said = "";
   const url = await new Promise((found, failed) => {
     const fail = (why) => failed(new Error(`${program} serve: ${why}\n${said}`));

@@ -576,7 +576,7 @@ function problem(text, { canRetry = false } = {}) {
 function clearProblem() {
   byId("problem-box").hidden = true;
   byId("problem").textContent = "";
-  byId("alert").textContent = "";
+  byId("alert").replaceChildren();
   for (const control of document.querySelectorAll("[aria-invalid]")) control.removeAttribute("aria-invalid");
 }
 

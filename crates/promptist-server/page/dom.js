@@ -33,16 +33,19 @@ export function icon(name) {
   return svg;
 }
 
+/** How long a message stays in a live region: long enough to be read out, short enough not to be found later. */
+const SAID_MS = 6000;
+
 /**
- * Has a live region say a text, the same text again too.
+ * Has a live region say a text. What it was saying before is not taken back, so that two messages that come
+ * together are both heard, and one that comes again is heard again.
  *
  * @param {HTMLElement} region
  * @param {string} text
  */
 export function announce(region, text) {
-  region.textContent = "";
-  // A change within one task is no change to a screen reader.
-  setTimeout(() => {
-    region.textContent = text;
-  }, 60);
+  if (text === "") return;
+  const message = make("p", {}, text);
+  region.append(message);
+  setTimeout(() => message.remove(), SAID_MS);
 }

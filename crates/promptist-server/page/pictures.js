@@ -57,7 +57,8 @@ function reset(side, prompt) {
   image.removeAttribute("src");
   image.alt = prompt;
   progress.hidden = false;
-  progress.value = 0;
+  // Without a value: not every image model says how far it is.
+  progress.removeAttribute("value");
   scores.textContent = "";
 }
 
