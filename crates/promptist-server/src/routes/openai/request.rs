@@ -1,5 +1,7 @@
 //! From OpenAI's fields to our settings.
 
+use std::num::NonZeroUsize;
+
 use promptist::prompter::{AdaptRequest, Prompter};
 use serde_json::{Map, Value};
 
@@ -30,8 +32,10 @@ pub(crate) fn common(mut fields: Fields, config: &ServerConfig) -> Result<Common
         None | Some(Value::Null) => false,
         Some(_) => return Err(ApiError::invalid("stream_options", "`stream_options` is no object")),
     };
-    let max_tokens: Option<usize> = take(&mut fields, "max_tokens")?;
-    let max_completion_tokens: Option<usize> = take(&mut fields, "max_completion_tokens")?;
+    // Any name will do: the server has one model.
+    let _: Option<String> = take(&mut fields, "model")?;
+    let max_tokens: Option<NonZeroUsize> = take(&mut fields, "max_tokens")?;
+    let max_completion_tokens: Option<NonZeroUsize> = take(&mut fields, "max_completion_tokens")?;
     let temperature: Option<f64> = take(&mut fields, "temperature")?;
     let n: Option<usize> = take(&mut fields, "n")?;
     let seed: Option<i128> = take(&mut fields, "seed")?;
@@ -55,7 +59,7 @@ pub(crate) fn common(mut fields: Fields, config: &ServerConfig) -> Result<Common
         set("num_return_sequences", n.into());
     }
     if let Some(tokens) = max_completion_tokens.or(max_tokens) {
-        set("max_new_tokens", tokens.into());
+        set("max_new_tokens", tokens.get().into());
     }
     if let Some(seed) = seed {
         // OpenAI's seeds have a sign, ours do not: each has its own.
@@ -156,6 +160,8 @@ mod tests {
             ("temperature", json!({"temperature": -1})),
             ("temperature", json!({"temperature": "hot"})),
             ("n", json!({"n": "two"})),
+            ("model", json!({"model": 3})),
+            ("max_tokens", json!({"max_tokens": 0, "max_completion_tokens": 3})),
             ("stream_options", json!({"stream_options": 3})),
             ("num_return_sequences", json!({"n": 1000})),
         ] {
