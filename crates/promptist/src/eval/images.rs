@@ -29,6 +29,11 @@ impl<'a> EvalImages<'a> {
         self.reward.has_pick_score()
     }
 
+    /// P.
+    pub fn images_per_prompt(&self) -> usize {
+        self.reward.seeds().len()
+    }
+
     /// Images of `prompts` that are still to be made.
     pub fn missing<'p>(&self, prompts: impl Iterator<Item = &'p str>) -> usize {
         let paths = prompts.flat_map(|prompt| self.reward.image_paths(prompt));

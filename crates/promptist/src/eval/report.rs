@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::card::Card;
 use super::config::{Domain, EvalConfig, OpenAiSettings, SystemKind};
 use super::judges::QualityReport;
-use super::statistics::Interval;
+use crate::statistics::Interval;
 pub use super::text::Common;
 use crate::generator::ImageSettings;
 use crate::prompter::{AdaptSettings, ModelIdentity, Receipt};
@@ -506,6 +506,12 @@ impl EvalReport {
                 && found.system == system
                 && found.against == against
         })
+    }
+
+    /// The set that stands for all: the pool of all sets, or the only one.
+    pub fn headline_set(&self) -> Option<&str> {
+        let pool = self.sets.iter().find(|set| set.kind == SetKind::All);
+        pool.or(self.sets.first()).map(|set| set.name.as_str())
     }
 
     /// A measure by its key.

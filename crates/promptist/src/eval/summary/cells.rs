@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::{Summary, View, set_level};
 use crate::eval::report::{Cell, Distribution, Level, Measure, MeasureFamily};
 use crate::eval::rows::EvalRow;
-use crate::eval::statistics::{Interval, bootstrap_mean};
+use crate::statistics::{Interval, bootstrap_mean};
 
 /// Parts of a histogram.
 const BINS: usize = 20;

@@ -21,7 +21,7 @@ use crate::eval::report::{
     Better, Comparison, Counts, Fallen, Family, Level, Measure, MeasureFamily, SetKind, Verdict,
 };
 use crate::eval::rows::EvalRow;
-use crate::eval::statistics::{Interval, holm, sign_flip_test};
+use crate::statistics::{Interval, holm, sign_flip_test};
 
 /// Most systems of which all pairs are compared.
 pub const MAX_FOR_PAIRS: usize = 6;
