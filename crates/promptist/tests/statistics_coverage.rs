@@ -5,8 +5,6 @@
 
 #![allow(clippy::print_stdout)] // --nocapture shows the table
 
-mod common;
-
 use std::f64::consts::PI;
 use std::thread;
 
