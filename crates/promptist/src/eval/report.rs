@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::card::Card;
 use super::config::{Domain, EvalConfig, OpenAiSettings, SystemKind};
 use super::judges::QualityReport;
+use super::leakage::Leakage;
 use crate::statistics::Interval;
 pub use super::text::Common;
 use crate::generator::ImageSettings;
@@ -452,8 +453,8 @@ pub struct LeakageReport {
     /// Training files.
     pub training: Vec<String>,
     /// Texts in them.
-    pub texts: usize,
-    /// By set.
+    pub training_texts: usize,
+    /// By set of the config.
     pub sets: Vec<SetLeakage>,
 }
 
@@ -462,16 +463,9 @@ pub struct LeakageReport {
 pub struct SetLeakage {
     /// Its name.
     pub set: String,
-    /// Inputs.
-    pub n: usize,
-    /// Inputs that stand in the training text, case, accents and punctuation aside.
-    pub exact: usize,
-    /// Inputs that a training text nearly is, exact ones included.
-    pub near: usize,
-    /// Mean share of an input's n-grams of words that the training text has.
-    pub overlap: Option<Interval>,
-    /// The inputs that are exact or near, by their place in the set, at most a hundred.
-    pub indices: Vec<usize>,
+    /// What was found.
+    #[serde(flatten)]
+    pub found: Leakage,
 }
 
 /// A row that lacks something.

@@ -6,9 +6,9 @@
 mod card;
 mod write;
 
-use self::write::{code, interval, line, number, p_value, row, section, table};
+use self::write::{code, interval, line, number, p_value, percent, row, section, table};
 use super::report::{
-    Better, Cell, Comparison, EvalReport, Measure, MeasureFamily, SetKind, SetReport, SystemReport, Verdict,
+    Better, Cell, Comparison, EvalReport, Measure, MeasureFamily, SetKind, SetLeakage, SetReport, SystemReport, Verdict,
 };
 use super::rows::EvalRow;
 use super::run::Findings;
@@ -267,17 +267,18 @@ fn additions(out: &mut String, report: &EvalReport) {
 
 fn leakage(out: &mut String, report: &EvalReport) {
     let Some(leakage) = &report.leakage else { return };
-    section(out, &format!("Inputs in {} training texts", leakage.texts));
-    table(out, &["set", "inputs", "exact", "near", "n-grams in common"]);
-    for set in &leakage.sets {
+    section(out, &format!("Inputs in {} training texts", leakage.training_texts));
+    table(out, &["set", "inputs", "the same", "nearly the same", "mostly read", "mean share of n-grams read"]);
+    for SetLeakage { set, found } in &leakage.sets {
         row(
             out,
             &[
-                &set.set,
-                &set.n.to_string(),
-                &set.exact.to_string(),
-                &set.near.to_string(),
-                &set.overlap.as_ref().map_or_else(none, |overlap| interval(overlap, None)),
+                set,
+                &found.n.to_string(),
+                &found.exact.to_string(),
+                &found.near.to_string(),
+                &found.overlapping.to_string(),
+                &format!("{} of {} inputs", percent(found.mean_overlap), found.n - found.too_short),
             ],
         );
     }

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::cells::interval;
+use super::cells::mean_difference;
 use super::views::differences;
 use super::{Summary, View, set_level};
 use crate::eval::report::{
@@ -100,7 +100,7 @@ fn of_rows(summary: &Summary, view: &View, measure: &Measure, (system, against):
     };
     Comparison {
         n: differences.len(),
-        difference: interval(summary, &differences),
+        difference: mean_difference(summary, &differences),
         counts: Some(counts),
         p: sign_flip_test(&differences, summary.config.permutations, summary.config.seed),
         family: Some(family(measure, summary.systems[against] == summary.config.baseline())),
