@@ -12,6 +12,7 @@ pub mod artist_names;
 pub mod categories;
 pub mod compare;
 pub mod config;
+pub mod content;
 pub mod diversity;
 pub mod fit;
 pub mod flaws;

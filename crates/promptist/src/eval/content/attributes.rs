@@ -41,7 +41,8 @@ fn judge(judged: &Judged<'_>, kept: &mut Kept) {
     if found.is_empty() {
         // The loss of the thing is told with the objects; here only if its quality went elsewhere.
         let is_view = Closed::Framing.has(&thing.lemma) || Closed::Relations.has(&thing.lemma);
-        let went_to = elsewhere(judged).filter(|other| asked_heads(asked).any(|lemma| stands_for(&other.lemma, lemma)));
+        let went_to =
+            elsewhere(judged).filter(|other| asked_heads(asked).any(|lemma| stands_for(&other.lemma, lemma)));
         if let (false, Some(other)) = (is_view, went_to) {
             kept.lose(LossKind::Moved, what(), Some(format!("{} {}", quality.text, other.lemma)));
         }
@@ -128,8 +129,7 @@ fn elsewhere<'a>(judged: &Judged<'a>) -> Option<&'a Thing> {
     let &Judged { asked, given, quality, found, .. } = judged;
     given.things.iter().enumerate().find_map(|(idx, other)| {
         let is_its_own = asked.scene.things.iter().any(|thing| {
-            stands_for(&other.lemma, &thing.lemma)
-                && thing.qualities.iter().any(|own| same(own, quality))
+            stands_for(&other.lemma, &thing.lemma) && thing.qualities.iter().any(|own| same(own, quality))
         });
         let has_it = other.qualities.iter().any(|found| same(found, quality));
         (has_it && !is_its_own && !found.contains(&idx)).then_some(other)
@@ -144,7 +144,10 @@ fn contradiction<'a>(judged: &Judged<'a>) -> Option<&'a Quality> {
     let with: Vec<&Thing> =
         things.filter(|thing| thing.qualities.iter().any(|other| same(other, judged.quality))).collect();
     let second = |thing: &&'a Thing| {
-        thing.qualities.iter().find(|other| other.category == Some(category) && !is_asked_of_like(judged, other))
+        thing
+            .qualities
+            .iter()
+            .find(|other| other.category == Some(category) && !is_asked_of_like(judged, other))
     };
     let seconds: Vec<&Quality> = with.iter().filter_map(second).collect();
     (seconds.len() == with.len()).then(|| seconds.first().copied()).flatten()

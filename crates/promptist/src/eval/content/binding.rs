@@ -27,7 +27,9 @@ fn bind_substances(scene: &mut Scene) {
         let is_alone = start > 0
             && scene.words[start].starts_phrase()
             && scene.words.get(thing.span.end).is_none_or(Word::starts_phrase);
-        if let (Some(n), true) = (lists::group(&thing.lemma), is_alone && scene.things[owner].count == Count::Plural) {
+        if let (Some(n), true) =
+            (lists::group(&thing.lemma), is_alone && scene.things[owner].count == Count::Plural)
+        {
             scene.things[owner].count = Count::Exact(n);
             continue;
         }
@@ -62,14 +64,28 @@ fn bind_substances(scene: &mut Scene) {
 }
 
 const MADE: &[&str] = &[
-    "made", "carved", "built", "formed", "crafted", "woven", "knitted", "sculpted", "constructed", "cast", "molded",
-    "moulded", "assembled", "composed", "consisting",
+    "made",
+    "carved",
+    "built",
+    "formed",
+    "crafted",
+    "woven",
+    "knitted",
+    "sculpted",
+    "constructed",
+    "cast",
+    "molded",
+    "moulded",
+    "assembled",
+    "composed",
+    "consisting",
 ];
 
 /// Whether the `steps` words before `start` hold no other thing: prepositions and adverbs.
 fn connects(scene: &Scene, start: usize, steps: usize) -> bool {
     (1..steps).all(|step| {
-        matches!(scene.classes[start - step], Class::Preposition | Class::Adverb) || scene.words[start - step].is("of")
+        matches!(scene.classes[start - step], Class::Preposition | Class::Adverb)
+            || scene.words[start - step].is("of")
     })
 }
 
@@ -78,7 +94,8 @@ fn bind_orphan(scene: &mut Scene, orphan: &Orphan) {
     let previous = scene.things.iter().rposition(|thing| thing.span.end <= start);
     // "dogs, two of them".
     if let (Count::Exact(_), [], Some(owner)) = (orphan.count, orphan.qualities.as_slice(), previous) {
-        let after = |steps: usize| scene.words.get(orphan.span.end + steps).map_or("", |word| word.folded.as_str());
+        let after =
+            |steps: usize| scene.words.get(orphan.span.end + steps).map_or("", |word| word.folded.as_str());
         if after(0) == "of" && after(1) == "them" {
             scene.things[owner].count = orphan.count;
         }
@@ -133,7 +150,8 @@ fn subject(scene: &Scene, at: usize) -> Option<usize> {
     let clause = (0..=at)
         .rev()
         .find(|&at| {
-            scene.words[at].starts_phrase() || matches!(scene.classes[at], Class::Conjunction | Class::Pronoun)
+            scene.words[at].starts_phrase()
+                || matches!(scene.classes[at], Class::Conjunction | Class::Pronoun)
         })
         .unwrap_or(0);
     let first = scene.things.iter().position(|thing| thing.span.start >= clause && thing.span.end <= at);

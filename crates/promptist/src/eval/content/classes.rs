@@ -26,7 +26,10 @@ pub(super) enum Class {
     /// "no", "without", "not".
     Negator,
     /// A quality of the lists.
-    Quality { category: &'static str, value: &'static str },
+    Quality {
+        category: &'static str,
+        value: &'static str,
+    },
     /// "sleeping", "knitted": a form of a verb, or what looks like one, before a noun.
     Participle,
     /// "beautiful", "detailed": says nothing of the thing.
@@ -65,8 +68,8 @@ fn class(words: &[Word], at: usize, before: &[Class]) -> Class {
     let next_is = |folded: &str| next.is_some_and(|next| next.is(folded));
     let starts = word.starts_phrase();
     match folded {
-        "no" | "without" | "not" | "never" | "nobody" | "none" | "nothing" | "neither" | "lacking" | "minus"
-        | "except" | "sans" | "nor" => return Class::Negator,
+        "no" | "without" | "not" | "never" | "nobody" | "none" | "nothing" | "neither" | "lacking"
+        | "minus" | "except" | "sans" | "nor" => return Class::Negator,
         "devoid" | "free" if next_is("of") || next_is("from") => return Class::Negator,
         "instead" if next_is("of") => return Class::Negator,
         "rather" if next_is("than") => return Class::Negator,
@@ -76,7 +79,8 @@ fn class(words: &[Word], at: usize, before: &[Class]) -> Class {
         _ => {}
     }
     if let Some(n) = lists::group(folded) {
-        let half = at > 0 && words[at - 1].is("half") || (at > 1 && words[at - 2].is("half") && words[at - 1].is("a"));
+        let half = at > 0 && words[at - 1].is("half")
+            || (at > 1 && words[at - 2].is("half") && words[at - 1].is("a"));
         let n = if half { n / 2 } else { n };
         let counts_next = folded == "dozen" && next.is_some_and(|next| next.is_plural);
         return if next_is("of") || counts_next { Class::Group(n) } else { Class::Noun };
@@ -110,7 +114,11 @@ fn class(words: &[Word], at: usize, before: &[Class]) -> Class {
             return class;
         }
     }
-    if folded.len() > 4 && folded.ends_with("ly") && lists::is_adjectival(folded) && !in_class(Closed::KeptAsTheyAre) {
+    if folded.len() > 4
+        && folded.ends_with("ly")
+        && lists::is_adjectival(folded)
+        && !in_class(Closed::KeptAsTheyAre)
+    {
         return Class::Adverb;
     }
     verb_or_noun(words, at, before)
@@ -123,7 +131,8 @@ fn number_or_figure(words: &[Word], at: usize, before: &[Class]) -> Class {
     let Ok(n) = word.folded.replace(',', "").parse::<u32>() else {
         return Class::Figure;
     };
-    let counts = next.is_some_and(|next| next.is_plural || inflects_alike(next) || (n == 1 && next.folded.len() > 2));
+    let counts =
+        next.is_some_and(|next| next.is_plural || inflects_alike(next) || (n == 1 && next.folded.len() > 2));
     let is_year = (1000..2100).contains(&n) && word.folded.len() == 4;
     let is_part_of_name = previous == Some(Class::Noun) && word.gap != Gap::Hyphen && !counts;
     match () {
@@ -150,10 +159,21 @@ fn verb_or_noun(words: &[Word], at: usize, before: &[Class]) -> Class {
     let is_ing = folded.len() > 5 && folded.ends_with("ing");
     let is_ed = folded.len() > 3 && folded.ends_with("ed") && lists::is_adjectival(folded);
     let verb = lists::verb(folded);
-    let is_part_of_verb = is_ing || is_ed || verb.is_some_and(|verb| !verb.is_often_noun && is_past(folded, verb));
+    let is_part_of_verb =
+        is_ing || is_ed || verb.is_some_and(|verb| !verb.is_often_noun && is_past(folded, verb));
     if is_part_of_verb {
         // Before a noun, with nothing before it that could be its subject: "a sleeping cat", "two headed dragon".
-        let has_subject = matches!(previous, Some(Class::Noun | Class::Pronoun | Class::Copula | Class::Auxiliary | Class::Quoted | Class::Figure));
+        let has_subject = matches!(
+            previous,
+            Some(
+                Class::Noun
+                    | Class::Pronoun
+                    | Class::Copula
+                    | Class::Auxiliary
+                    | Class::Quoted
+                    | Class::Figure
+            )
+        );
         let describes = next.is_some_and(|next| opens_noun(next));
         // "playing football", after a comma, tells what somebody does.
         let tells = is_ing && word.gap == Gap::Comma && !Closed::Gerunds.has(folded);
@@ -166,8 +186,9 @@ fn verb_or_noun(words: &[Word], at: usize, before: &[Class]) -> Class {
     match verb {
         Some(verb) if !verb.is_often_noun => Class::Verb,
         Some(_) => {
-            let has_subject = matches!(previous, Some(Class::Noun | Class::Pronoun | Class::Negator | Class::Auxiliary))
-                || (at > 0 && words[at - 1].is("to"));
+            let has_subject =
+                matches!(previous, Some(Class::Noun | Class::Pronoun | Class::Negator | Class::Auxiliary))
+                    || (at > 0 && words[at - 1].is("to"));
             let has_object = next.is_none_or(|next| {
                 let folded = next.folded.as_str();
                 Closed::Articles.has(folded)
@@ -180,7 +201,11 @@ fn verb_or_noun(words: &[Word], at: usize, before: &[Class]) -> Class {
             let is_certain = matches!(previous, Some(Class::Pronoun | Class::Auxiliary));
             // "two rabbits drink tea": a base form behind a plural.
             let agrees = at > 0 && words[at - 1].is_plural && !word.is_plural;
-            if has_subject && (agrees || is_certain || (has_object && next.is_some())) { Class::Verb } else { Class::Noun }
+            if has_subject && (agrees || is_certain || (has_object && next.is_some())) {
+                Class::Verb
+            } else {
+                Class::Noun
+            }
         }
         None => Class::Noun,
     }
@@ -215,10 +240,8 @@ fn opens_noun(word: &Word) -> bool {
 
 /// Websites, engines, words of quality and artists' names end a noun phrase: "a cat artstation greg rutkowski".
 fn mark_terms(words: &[Word], classes: &mut [Class]) {
-    let spelled: Vec<lexicon::Word> = words
-        .iter()
-        .map(|word| lexicon::Word { start: 0, end: 0, folded: word.folded.clone() })
-        .collect();
+    let spelled: Vec<lexicon::Word> =
+        words.iter().map(|word| lexicon::Word { start: 0, end: 0, folded: word.folded.clone() }).collect();
     let mut at = 0;
     while at < words.len() {
         let term = lexicon::longest_term(&spelled[at..])
@@ -226,7 +249,8 @@ fn mark_terms(words: &[Word], classes: &mut [Class]) {
             .map(|(taken, _)| taken);
         let artist = lexicon::longest_artist(&spelled[at..]).filter(|taken| *taken > 1);
         let taken = term.max(artist).unwrap_or(0);
-        let stays = |class: Class| !matches!(class, Class::Noun | Class::Verb | Class::Participle | Class::Figure);
+        let stays =
+            |class: Class| !matches!(class, Class::Noun | Class::Verb | Class::Participle | Class::Figure);
         if taken > 0 && (artist.is_some() || !(at..at + taken).any(|at| stays(classes[at]))) {
             classes[at..at + taken].fill(Class::Term);
         }

@@ -32,7 +32,8 @@ pub(super) fn compare(asked: &Asked<'_>, given: &Scene, found: &[Found]) -> Kept
             (false, _) if has_no_number(&asked.scene.words[thing.head].folded) && !is_said => {}
             (false, _) => {
                 let instead = mentions.first().map(|mention| given.text(mention.span.clone()));
-                let says_other = mentions.iter().any(|mention| matches!(mention.count, Count::Exact(_) | Count::Article));
+                let says_other =
+                    mentions.iter().any(|mention| matches!(mention.count, Count::Exact(_) | Count::Article));
                 let kind = if says_other { LossKind::Changed } else { LossKind::Lost };
                 kept.lose(kind, asked.scene.text(thing.span.clone()), instead);
             }

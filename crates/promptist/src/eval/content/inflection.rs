@@ -80,7 +80,9 @@ mod tests {
         ] {
             assert_eq!(singular(plural), (expected.to_owned(), true), "{plural}");
         }
-        for word in ["bus", "glass", "canvas", "tennis", "cactus", "cat", "sheep", "gas", "1980s", "s", "paris"] {
+        for word in
+            ["bus", "glass", "canvas", "tennis", "cactus", "cat", "sheep", "gas", "1980s", "s", "paris"]
+        {
             assert_eq!(singular(word), (word.to_owned(), false), "{word}");
         }
     }

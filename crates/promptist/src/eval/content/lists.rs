@@ -249,7 +249,9 @@ fn verbs() -> HashMap<String, VerbForm> {
         let certain = VerbForm { is_often_noun: false, ..form };
         let (root, doubled) = (base.strip_suffix('e').unwrap_or(base), doubled(base));
         let third = match base.strip_suffix('y') {
-            Some(root) if !base.ends_with(['a', 'e', 'o', 'u']) && !vowel_before_y(base) => format!("{root}ies"),
+            Some(root) if !base.ends_with(['a', 'e', 'o', 'u']) && !vowel_before_y(base) => {
+                format!("{root}ies")
+            }
             _ if base.ends_with(['s', 'x', 'z', 'o']) || base.ends_with("ch") || base.ends_with("sh") => {
                 format!("{base}es")
             }
@@ -259,7 +261,11 @@ fn verbs() -> HashMap<String, VerbForm> {
             Some(root) if !vowel_before_y(base) => format!("{root}ied"),
             _ => format!("{doubled}ed"),
         };
-        let ing = if base.ends_with("ee") { format!("{base}ing") } else { format!("{}ing", doubled_or(base, root)) };
+        let ing = if base.ends_with("ee") {
+            format!("{base}ing")
+        } else {
+            format!("{}ing", doubled_or(base, root))
+        };
         for (word, form) in
             [(base.to_owned(), form), (third, form), (past.replace("eed", "eed"), certain), (ing, certain)]
         {

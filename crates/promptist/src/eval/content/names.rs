@@ -77,14 +77,16 @@ impl Name {
 
 /// Whether capitals say anything: not in titles, and not where all is shouted.
 fn heeds_capitals(words: &[Word]) -> bool {
-    let long: Vec<&Word> = words.iter().filter(|word| word.folded.len() > 3 && word.quotation.is_none()).collect();
+    let long: Vec<&Word> =
+        words.iter().filter(|word| word.folded.len() > 3 && word.quotation.is_none()).collect();
     let capitalised = long.iter().filter(|word| word.is_capitalised()).count();
     long.len() < 3 || capitalised * 10 < long.len() * 8 || (capitalised < 3 && long.len() < 4)
 }
 
 fn quoted(words: &[Word], at: usize) -> Option<Name> {
     let quotation = words[at].quotation?;
-    let end = words[at..].iter().position(|word| word.quotation != Some(quotation)).map_or(words.len(), |n| at + n);
+    let end =
+        words[at..].iter().position(|word| word.quotation != Some(quotation)).map_or(words.len(), |n| at + n);
     Some(Name::new(words, at..end, Kind::Literal))
 }
 
@@ -108,29 +110,39 @@ fn artist(words: &[Word], at: usize) -> Option<Name> {
         .collect();
     let taken = lexicon::longest_artist(&spelled)?;
     // A single word is a name only behind a credit.
-    let is_credited = at > 0 && (words[at - 1].is("by") || (at > 1 && words[at - 1].is("of") && words[at - 2].is("style")));
+    let is_credited =
+        at > 0 && (words[at - 1].is("by") || (at > 1 && words[at - 1].is("of") && words[at - 2].is("style")));
     (taken > 1 || is_credited).then(|| Name::new(words, at..at + taken, Kind::Proper))
 }
 
 /// A run of capitalised words inside a sentence, or two and more at its beginning.
 fn capitalised(words: &[Word], at: usize) -> Option<Name> {
     /// Words that names have inside them.
-    const INSIDE: &[&str] = &["of", "the", "van", "von", "de", "da", "del", "der", "la", "le", "and", "el", "al"];
+    const INSIDE: &[&str] =
+        &["of", "the", "van", "von", "de", "da", "del", "der", "la", "le", "and", "el", "al"];
     let is_capital = |at: usize| {
-        words.get(at).is_some_and(|word| word.is_capitalised() && word.quotation.is_none() && word.text != "I")
+        words
+            .get(at)
+            .is_some_and(|word| word.is_capitalised() && word.quotation.is_none() && word.text != "I")
     };
     let begins = words[at].gap == Gap::Stop;
     if !is_capital(at) || (words[at].folded.len() < 2 && !begins && !after_letter(words, at)) {
         return None;
     }
-    let closed = [lists::Closed::Articles, lists::Closed::Determiners, lists::Closed::Prepositions, lists::Closed::Pronouns];
+    let closed = [
+        lists::Closed::Articles,
+        lists::Closed::Determiners,
+        lists::Closed::Prepositions,
+        lists::Closed::Pronouns,
+    ];
     if closed.iter().any(|class| class.has(&words[at].folded)) {
         return None;
     }
     let continues = |at: usize| words.get(at).is_some_and(|word| !word.starts_phrase());
     let mut end = at + 1;
     loop {
-        if continues(end) && (is_capital(end) || words[end].folded.starts_with(|c: char| c.is_ascii_digit())) {
+        if continues(end) && (is_capital(end) || words[end].folded.starts_with(|c: char| c.is_ascii_digit()))
+        {
             end += 1;
         } else if continues(end)
             && INSIDE.contains(&words[end].folded.as_str())
@@ -208,7 +220,9 @@ fn is_in_part(spelling: &[String], words: &[Word]) -> bool {
         "united", "states", "republic", "big", "little", "red", "blue", "green", "black", "white", "golden",
     ];
     let has = |part: &str| {
-        words.iter().any(|word| word.folded == part || word.lemma == part || is_misspelled(&word.folded, part))
+        words
+            .iter()
+            .any(|word| word.folded == part || word.lemma == part || is_misspelled(&word.folded, part))
     };
     let own: Vec<&str> = spelling.iter().map(String::as_str).filter(|part| !SHARED.contains(part)).collect();
     let Some(last) = own.last() else { return false };

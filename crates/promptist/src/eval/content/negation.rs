@@ -50,8 +50,12 @@ pub(super) fn find(scene: &mut Scene) {
             // "sugar-free cake", "a cloudless sky": told once.
             let denied = |at: usize| found.iter().any(|negation| negation.span.contains(&at));
             thing.compounds.retain(|at| !denied(*at));
-            let texts: Vec<&str> =
-                thing.span.clone().filter(|at| denied(*at)).map(|at| scene.words[at].folded.as_str()).collect();
+            let texts: Vec<&str> = thing
+                .span
+                .clone()
+                .filter(|at| denied(*at))
+                .map(|at| scene.words[at].folded.as_str())
+                .collect();
             thing.qualities.retain(|quality| !texts.contains(&quality.text.as_str()));
         }
     }
@@ -75,10 +79,13 @@ fn from_compound(scene: &Scene, at: usize) -> Option<Negation> {
 /// "with his shirt off".
 fn taken_off(scene: &Scene, at: usize) -> Option<Negation> {
     let goes_on = |class: &Class| {
-        matches!(class, Class::Noun | Class::Article | Class::Determiner | Class::Participle | Class::Quality { .. })
+        matches!(
+            class,
+            Class::Noun | Class::Article | Class::Determiner | Class::Participle | Class::Quality { .. }
+        )
     };
-    let ends =
-        scene.words.get(at + 1).is_none_or(Word::starts_phrase) || !scene.classes.get(at + 1).is_some_and(goes_on);
+    let ends = scene.words.get(at + 1).is_none_or(Word::starts_phrase)
+        || !scene.classes.get(at + 1).is_some_and(goes_on);
     if !ends || !(scene.words[at].is("off") || scene.words[at].is("missing")) || !scene.follows_closely(at) {
         return None;
     }
@@ -96,7 +103,8 @@ pub(super) fn absent(word: &Word) -> Option<String> {
 fn from_word(scene: &Scene, at: usize, found: &mut Vec<Negation>) {
     let words = &scene.words;
     let cue = words[at].folded.as_str();
-    let next_is = |folded: &str| words.get(at + 1).is_some_and(|next| next.is(folded) && !next.starts_phrase());
+    let next_is =
+        |folded: &str| words.get(at + 1).is_some_and(|next| next.is(folded) && !next.starts_phrase());
     let denied = |focus: &str, span: Range<usize>| Negation {
         focus: vec![focus.to_owned()],
         text: scene.text(span.clone()),
@@ -123,7 +131,8 @@ fn from_word(scene: &Scene, at: usize, found: &mut Vec<Negation>) {
         let joins = scene.follows_closely(end)
             && (words[end].is("or") || words[end].is("nor") || (words[end].is("and") && cue != "not"));
         let after = end + 1;
-        let is_noun = scene.things.iter().any(|thing| thing.span.start == after && thing.head + 1 == thing.span.end);
+        let is_noun =
+            scene.things.iter().any(|thing| thing.span.start == after && thing.head + 1 == thing.span.end);
         let bare = !matches!(
             scene.classes.get(after),
             None | Some(Class::Article | Class::Number(_) | Class::Determiner | Class::Preposition)
@@ -188,7 +197,10 @@ fn denied_at(scene: &Scene, from: usize) -> Option<(Vec<String>, usize)> {
         _ => match thing_at(from) {
             Some(thing) => Some((nouns(thing), thing.span.end)),
             None => {
-                let says = matches!(scene.classes[from], Class::Quality { .. } | Class::Noun | Class::Praise | Class::Number(_));
+                let says = matches!(
+                    scene.classes[from],
+                    Class::Quality { .. } | Class::Noun | Class::Praise | Class::Number(_)
+                );
                 says.then(|| (vec![word.folded.clone()], from + 1))
             }
         },

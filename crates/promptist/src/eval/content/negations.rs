@@ -32,8 +32,10 @@ fn is_denied(negation: &Negation, given: &Scene) -> bool {
             lists::stands_for(found, asked) || lists::stands_for(asked, found) || stem(found) == stem(asked)
         });
         // "unsmiling".
-        let by_prefix =
-            given.words.iter().any(|word| word.folded.strip_prefix("un").is_some_and(|root| stem(root) == stem(asked)));
+        let by_prefix = given
+            .words
+            .iter()
+            .any(|word| word.folded.strip_prefix("un").is_some_and(|root| stem(root) == stem(asked)));
         in_scope || by_focus || by_prefix
     })
 }

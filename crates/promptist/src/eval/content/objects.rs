@@ -133,7 +133,8 @@ fn missing_compound(asked: &Asked<'_>, thing: &Thing, given: &Scene, found: &[us
             let binds = given.follows_closely(end)
                 && ["of", "for", "from", "with", "in"].contains(&given.words[end].folded.as_str());
             let behind = given.words[end..].iter().take_while(|word| binds && !word.starts_phrase()).take(4);
-            let owner = other.span.start.checked_sub(1).map(|at| &given.words[at]).filter(|word| word.is_possessive);
+            let owner =
+                other.span.start.checked_sub(1).map(|at| &given.words[at]).filter(|word| word.is_possessive);
             given.words[other.span.clone()].iter().chain(behind).chain(owner).any(is_noun)
         });
         (!is_here).then(|| noun.folded.clone())
@@ -150,7 +151,8 @@ fn is_shown_otherwise(asked: &Asked<'_>, idx: usize, given: &Scene) -> bool {
     });
     is_bound
         && given.things.iter().filter(|other| !other.is_negated).any(|other| {
-            let is_before = other.compounds.iter().any(|at| lists::stands_for(&given.words[*at].lemma, &thing.lemma));
+            let is_before =
+                other.compounds.iter().any(|at| lists::stands_for(&given.words[*at].lemma, &thing.lemma));
             let is_material = other.qualities.iter().any(|quality| {
                 quality.category == Some("material") && lists::stands_for(&quality.value, &thing.lemma)
             });
@@ -160,6 +162,7 @@ fn is_shown_otherwise(asked: &Asked<'_>, idx: usize, given: &Scene) -> bool {
 
 /// What the output shows in the place of a lost thing: something of its kind that the input lacks.
 fn replacement(thing: &Thing, given: &Scene) -> Option<String> {
-    let akin = given.things.iter().find(|other| !other.is_negated && lists::is_akin(&other.lemma, &thing.lemma));
+    let akin =
+        given.things.iter().find(|other| !other.is_negated && lists::is_akin(&other.lemma, &thing.lemma));
     akin.map(|other| given.name(other))
 }

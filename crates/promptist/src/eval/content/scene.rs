@@ -252,7 +252,8 @@ impl Run {
                 if let Some(taken) = self.take_borne(words, at, None, Count::Unsaid) {
                     return taken;
                 }
-                let continues = matches!(next_class, Some(Class::Noun | Class::Quality { .. } | Class::Participle));
+                let continues =
+                    matches!(next_class, Some(Class::Noun | Class::Quality { .. } | Class::Participle));
                 if is_bare && continues && !word.is_possessive && lists::is_adjectival(&word.folded) {
                     self.qualities.push((at, Quality::open(word)));
                 } else {
@@ -261,7 +262,9 @@ impl Run {
                 }
                 1
             }
-            Class::Figure => usize::from(!is_bare || matches!(next_class, Some(Class::Noun | Class::Quality { .. }))),
+            Class::Figure => {
+                usize::from(!is_bare || matches!(next_class, Some(Class::Noun | Class::Quality { .. })))
+            }
             Class::Conjunction => {
                 let joins = is_bare
                     && !self.qualities.is_empty()
@@ -294,7 +297,8 @@ impl Run {
             return taken;
         }
         // "yellow fur and blue stripes": a substance that no noun follows is one itself.
-        let ends = !matches!(next, Some(Class::Noun | Class::Quality { .. } | Class::Participle | Class::Figure));
+        let ends =
+            !matches!(next, Some(Class::Noun | Class::Quality { .. } | Class::Participle | Class::Figure));
         let follows_quality = at > 0 && self.qualities.last().is_some_and(|(last, _)| last + 1 == at);
         if ends && follows_quality && is_substance(&word.folded, category) {
             self.nouns.push(at);
@@ -305,7 +309,13 @@ impl Run {
     }
 
     /// "red-haired", "four-armed": another thing, with its quality or its number.
-    fn take_borne(&mut self, words: &[Word], at: usize, quality: Option<Quality>, count: Count) -> Option<usize> {
+    fn take_borne(
+        &mut self,
+        words: &[Word],
+        at: usize,
+        quality: Option<Quality>,
+        count: Count,
+    ) -> Option<usize> {
         if quality.is_none() && count == Count::Unsaid {
             return None;
         }
@@ -348,7 +358,12 @@ impl Run {
             let qualities: Vec<Quality> =
                 self.qualities.into_iter().map(|(_, quality)| quality).filter(is_quality).collect();
             if !qualities.is_empty() || matches!(self.count, Count::Exact(_)) {
-                orphans.push(Orphan { qualities, count: self.count, span, has_determiner: self.has_determiner });
+                orphans.push(Orphan {
+                    qualities,
+                    count: self.count,
+                    span,
+                    has_determiner: self.has_determiner,
+                });
             }
             return things;
         };
@@ -444,6 +459,8 @@ fn borne_noun(folded: &str) -> Option<&str> {
     BORNE.iter().copied().find(|noun| {
         *noun == root
             || noun.strip_suffix('e') == Some(root)
-            || (root.len() == noun.len() + 1 && root.starts_with(*noun) && root.ends_with(noun.chars().last().unwrap_or('.')))
+            || (root.len() == noun.len() + 1
+                && root.starts_with(*noun)
+                && root.ends_with(noun.chars().last().unwrap_or('.')))
     })
 }

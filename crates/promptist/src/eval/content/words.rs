@@ -36,11 +36,9 @@ pub(super) struct Word {
 
 impl Word {
     fn new(text: &str, gap: Gap, quotation: Option<usize>) -> Self {
-        let (bare, is_possessive) = match text.strip_suffix("'s").or_else(|| text.strip_suffix("’s")) {
-            // "it's", "that's": a copula, and of no matter here.
-            Some(owner) => (owner, true),
-            None => (text, false),
-        };
+        // "it's", "that's" too: a copula, and of no matter here.
+        let owner = ["'s", "’s", "'S", "’S"].iter().find_map(|ending| text.strip_suffix(ending));
+        let (bare, is_possessive) = (owner.unwrap_or(text), owner.is_some());
         let folded = fold(bare);
         let (lemma, is_plural) = inflection::singular(&folded);
         Self { text: bare.to_owned(), folded, lemma, is_plural, is_possessive, gap, quotation }
@@ -76,7 +74,9 @@ pub(super) fn words(text: &str) -> Vec<Word> {
             let joins = c.is_alphanumeric()
                 || is_mark(c)
                 || (matches!(c, '\'' | '’') && rest.starts_with(char::is_alphabetic))
-                || (matches!(c, ':' | '.' | ',') && is_digit_before(text, at) && rest.starts_with(|c: char| c.is_ascii_digit()));
+                || (matches!(c, ':' | '.' | ',')
+                    && is_digit_before(text, at)
+                    && rest.starts_with(|c: char| c.is_ascii_digit()));
             if !joins {
                 break;
             }
@@ -126,7 +126,9 @@ fn push(words: &mut Vec<Word>, run: &str, gap: Gap, quotation: Option<usize>) {
     }
     let digits = run.len() - run.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let counted = run[digits..].to_lowercase();
-    if digits > 0 && ["girl", "girls", "boy", "boys", "man", "men", "woman", "women"].contains(&counted.as_str()) {
+    if digits > 0
+        && ["girl", "girls", "boy", "boys", "man", "men", "woman", "women"].contains(&counted.as_str())
+    {
         words.push(Word::new(&run[..digits], gap, quotation));
         words.push(Word::new(&run[digits..], Gap::Space, quotation));
         return;
