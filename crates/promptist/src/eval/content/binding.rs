@@ -33,12 +33,15 @@ fn bind_substances(scene: &mut Scene) {
             scene.things[owner].count = Count::Exact(n);
             continue;
         }
-        let names_colour = matches!(thing.lemma.as_str(), "color" | "colour" | "tone" | "hue");
+        let names_measure = matches!(
+            thing.lemma.as_str(),
+            "color" | "colour" | "tone" | "hue" | "shape" | "size" | "texture" | "pattern"
+        ) && thing.compounds.is_empty();
         if is_made {
             let quality = Quality::material(word);
             scene.things[idx].is_material = true;
             scene.things[owner].qualities.push(quality);
-        } else if names_colour && back(1) == "in" {
+        } else if names_measure && ["in", "with", "of"].contains(&back(1)) {
             let qualities = scene.things[idx].qualities.clone();
             scene.things[owner].qualities.extend(qualities);
         } else if thing.lemma == "shape" && !thing.compounds.is_empty() {
@@ -96,7 +99,9 @@ fn bind_orphan(scene: &mut Scene, orphan: &Orphan) {
     if let (Count::Exact(_), [], Some(owner)) = (orphan.count, orphan.qualities.as_slice(), previous) {
         let after =
             |steps: usize| scene.words.get(orphan.span.end + steps).map_or("", |word| word.folded.as_str());
-        if after(0) == "of" && after(1) == "them" {
+        // "three kids, one of them crying" stay three.
+        let is_open = !matches!(scene.things[owner].count, Count::Exact(_));
+        if is_open && after(0) == "of" && after(1) == "them" {
             scene.things[owner].count = orphan.count;
         }
         return;

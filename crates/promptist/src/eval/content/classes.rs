@@ -153,8 +153,19 @@ fn verb_or_noun(words: &[Word], at: usize, before: &[Class]) -> Class {
     let folded = word.folded.as_str();
     let next = words.get(at + 1).filter(|next| matches!(next.gap, Gap::Space | Gap::Hyphen));
     let previous = (!word.starts_phrase() && at > 0).then(|| before[at - 1]);
+    let opens_object =
+        next.is_some_and(|next| Closed::Articles.has(&next.folded) || Closed::Determiners.has(&next.folded));
     if Closed::NounsInIng.has(folded) || Closed::NounsInIng.has(&word.lemma) {
-        return Class::Noun;
+        // "toddlers building a sandcastle".
+        let tells = opens_object && previous == Some(Class::Noun) && !word.is_plural;
+        return if tells { Class::Verb } else { Class::Noun };
+    }
+    if Closed::PlainAdjectives.has(folded) {
+        let describes = next.is_some_and(opens_noun) && previous != Some(Class::Noun);
+        let predicates = matches!(previous, Some(Class::Copula | Class::Adverb));
+        let ends_phrase = words.get(at + 1).is_none_or(Word::starts_phrase);
+        let is_phrase = at > 0 && word.starts_phrase() && ends_phrase;
+        return if describes || predicates || is_phrase { Class::Participle } else { Class::Noun };
     }
     let is_ing = folded.len() > 5 && folded.ends_with("ing");
     let is_ed = folded.len() > 3 && folded.ends_with("ed") && lists::is_adjectival(folded);
@@ -178,8 +189,9 @@ fn verb_or_noun(words: &[Word], at: usize, before: &[Class]) -> Class {
         // "playing football", after a comma, tells what somebody does.
         let tells = is_ing && word.gap == Gap::Comma && !Closed::Gerunds.has(folded);
         let after_ing = is_ing && previous == Some(Class::Conjunction);
-        // "kitchen cutting board".
-        let names_kind = describes && Closed::Gerunds.has(folded);
+        // "kitchen cutting board", but "a man cutting bread".
+        let names_kind =
+            Closed::Gerunds.has(folded) && next.is_some_and(|next| USED.contains(&next.lemma.as_str()));
         let is_participle = names_kind || (describes && !has_subject && !tells && !after_ing);
         return if is_participle { Class::Participle } else { Class::Verb };
     }
@@ -200,16 +212,34 @@ fn verb_or_noun(words: &[Word], at: usize, before: &[Class]) -> Class {
             });
             let is_certain = matches!(previous, Some(Class::Pronoun | Class::Auxiliary));
             // "two rabbits drink tea": a base form behind a plural.
-            let agrees = at > 0 && words[at - 1].is_plural && !word.is_plural;
+            let subjects = words[..at].iter().rev().take_while(|word| !word.starts_phrase()).take(4);
+            let agrees = at > 0
+                && !word.is_plural
+                && (words[at - 1].is_plural || subjects.into_iter().any(|word| word.is("and")));
             if has_subject && (agrees || is_certain || (has_object && next.is_some())) {
                 Class::Verb
             } else {
                 Class::Noun
             }
         }
+        // "shares a milkshake": a plural that no article can follow.
+        None if word.is_plural
+            && opens_object
+            && previous == Some(Class::Noun)
+            && !words[at - 1].is_plural =>
+        {
+            Class::Verb
+        }
         None => Class::Noun,
     }
 }
+
+/// What is named by what it is used for: "cutting board".
+#[rustfmt::skip]
+const USED: &[&str] = &[
+    "board", "table", "chair", "pool", "room", "machine", "bag", "lot", "mall", "glove", "ring", "pan", "gown", "dress",
+    "shoe", "boot", "suit", "cap", "cart", "glass", "cup", "fountain", "sheet", "tray", "car", "bike", "wheel", "stick",
+];
 
 /// "held", "worn": not "hold", "wears".
 fn is_past(folded: &str, verb: lists::VerbForm) -> bool {
@@ -244,10 +274,11 @@ fn mark_terms(words: &[Word], classes: &mut [Class]) {
         words.iter().map(|word| lexicon::Word { start: 0, end: 0, folded: word.folded.clone() }).collect();
     let mut at = 0;
     while at < words.len() {
-        let term = lexicon::longest_term(&spelled[at..])
+        let end = (at + 1..words.len()).find(|&at| words[at].starts_phrase()).unwrap_or(words.len());
+        let term = lexicon::longest_term(&spelled[at..end])
             .filter(|(_, kind)| matches!(kind, Kind::Website | Kind::Engine | Kind::Quality))
             .map(|(taken, _)| taken);
-        let artist = lexicon::longest_artist(&spelled[at..]).filter(|taken| *taken > 1);
+        let artist = lexicon::longest_artist(&spelled[at..end]).filter(|taken| *taken > 1);
         let taken = term.max(artist).unwrap_or(0);
         let stays =
             |class: Class| !matches!(class, Class::Noun | Class::Verb | Class::Participle | Class::Figure);

@@ -10,6 +10,9 @@ pub(super) fn singular(folded: &str) -> (String, bool) {
     if Closed::KeptAsTheyAre.has(folded) || folded.len() < 3 || !folded.ends_with('s') {
         return (folded.to_owned(), false);
     }
+    if let Some(root) = folded.strip_suffix("es").filter(|root| Closed::KeptAsTheyAre.has(root)) {
+        return (root.to_owned(), true);
+    }
     if ["ss", "us", "is"].iter().any(|ending| folded.ends_with(ending)) {
         return (folded.to_owned(), false);
     }
@@ -77,6 +80,7 @@ mod tests {
             ("vases", "vase"),
             ("dresses", "dress"),
             ("tomatoes", "tomato"),
+            ("walruses", "walrus"),
         ] {
             assert_eq!(singular(plural), (expected.to_owned(), true), "{plural}");
         }

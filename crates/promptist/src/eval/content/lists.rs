@@ -33,10 +33,15 @@ pub(super) enum Closed {
     NounsInIng,
     KeptAsTheyAre,
     Praise,
+    PlainAdjectives,
+    /// "city", "elephant".
+    NounsLikeQualities,
+    /// "TV".
+    Acronyms,
 }
 
 impl Closed {
-    const SECTIONS: [(&str, Self); 18] = [
+    const SECTIONS: [(&str, Self); 21] = [
         ("articles", Self::Articles),
         ("determiners", Self::Determiners),
         ("vague", Self::Vague),
@@ -55,6 +60,9 @@ impl Closed {
         ("nouns in -ing", Self::NounsInIng),
         ("kept as they are", Self::KeptAsTheyAre),
         ("praise", Self::Praise),
+        ("plain adjectives", Self::PlainAdjectives),
+        ("nouns that end like qualities", Self::NounsLikeQualities),
+        ("acronyms", Self::Acronyms),
     ];
 
     pub(super) fn has(self, folded: &str) -> bool {
@@ -126,6 +134,12 @@ pub(super) fn known_name(words: &[&str]) -> Option<(usize, &'static [Vec<&'stati
     best
 }
 
+/// Whether two words are a style together: "low poly", "art nouveau".
+pub(super) fn is_style(first: &str, second: &str) -> bool {
+    let words = lexicon::words(&format!("{first} {second}"));
+    matches!(lexicon::longest_term(&words), Some((2, Kind::Style)))
+}
+
 /// Whether a word says how a thing is, though no list of qualities has it: by its ending, or as a style.
 pub(super) fn is_adjectival(folded: &str) -> bool {
     #[rustfmt::skip]
@@ -133,33 +147,10 @@ pub(super) fn is_adjectival(folded: &str) -> bool {
         "y", "ic", "al", "ous", "ful", "ive", "ish", "less", "ed", "ing", "ese", "ian", "ant", "ent", "able", "ible",
         "esque", "ern", "like", "punk", "core", "est",
     ];
-    // Nouns that end so: "city", "animal", "elephant".
-    #[rustfmt::skip]
-    const NOUNS: &[&str] = &[
-        "city", "body", "baby", "lady", "party", "key", "monkey", "donkey", "turkey", "boy", "toy", "tray", "day",
-        "sky", "bakery", "factory", "library", "gallery", "cherry", "berry", "strawberry", "blueberry", "lily",
-        "daisy", "poppy", "jelly", "candy", "honey", "whiskey", "jockey", "hockey", "fairy", "butterfly", "dragonfly",
-        "fly", "army", "navy", "study", "story", "century", "galaxy", "family", "balcony", "lobby", "alley", "valley",
-        "chimney", "jersey", "trophy", "puppy", "pony", "bunny", "kitty", "teddy", "guy", "diary", "ferry", "belly",
-        "curry", "ivy", "ruby", "penny", "spray", "clay", "bay", "birthday", "holiday", "railway", "subway", "pottery",
-        "jewelry", "crystal", "animal", "metal", "medal", "petal", "pedal", "hospital", "festival", "carnival",
-        "cathedral", "capital", "terminal", "signal", "portal", "coral", "coal", "goal", "seal", "meal", "deal", "oral",
-        "general", "admiral", "cardinal", "elephant", "giant", "plant", "restaurant", "merchant", "pendant", "servant",
-        "infant", "ant", "tent", "parent", "student", "president", "serpent", "monument", "apartment", "instrument",
-        "document", "pavement", "basement", "tournament", "ornament", "continent", "garment", "event", "music",
-        "magic", "fabric", "ceramic", "mosaic", "comic", "attic", "clinic", "relic", "mechanic", "mimic", "olive",
-        "hive", "archive", "detective", "dive", "fish", "dish", "brush", "radish", "goldfish", "jellyfish", "bed",
-        "seed", "shed", "sled", "weed", "reed", "steed", "table", "vegetable", "cable", "stable", "cheese",
-        "librarian", "guardian", "magician", "musician", "technician", "physician", "centurion", "lantern", "stern",
-        "western", "pattern", "score", "apple-core", "forest", "nest", "chest", "vest", "guest", "west", "fern",
-        "armory", "entry", "country", "county", "tree", "roof", "ring", "king", "wing", "string", "spring", "thing",
-        "pudding", "icing", "rest", "priest", "quest", "harvest", "chef", "koi", "bicycle", "robe", "scent", "cent",
-        "sentry", "laundry", "grocery", "cemetery", "battery", "lottery", "nursery", "brewery", "observatory", "tapestry",
-        "embroidery", "machinery", "treasury", "pantry", "stairway", "doorway", "hallway", "highway", "gateway",
-        "runway", "motorway", "pathway", "energy", "enemy", "copy", "sushi", "barley", "parsley", "rosemary", "celery",
-        "dairy", "pastry", "gravy", "tally", "trolley", "volley", "envoy", "cowboy", "playboy", "convoy", "sentient",
-    ];
-    if NOUNS.contains(&folded) || Closed::NounsInIng.has(folded) {
+    if Closed::PlainAdjectives.has(folded) {
+        return true;
+    }
+    if Closed::NounsLikeQualities.has(folded) || Closed::NounsInIng.has(folded) {
         return false;
     }
     let is_style = folded != "future"

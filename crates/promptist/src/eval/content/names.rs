@@ -129,6 +129,11 @@ fn capitalised(words: &[Word], at: usize) -> Option<Name> {
     if !is_capital(at) || (words[at].folded.len() < 2 && !begins && !after_letter(words, at)) {
         return None;
     }
+    // "TV", unless it is part of more.
+    let is_acronym = |at: usize| words.get(at).is_some_and(|word| lists::Closed::Acronyms.has(&word.folded));
+    if is_acronym(at) && !is_capital(at + 1) {
+        return None;
+    }
     let closed = [
         lists::Closed::Articles,
         lists::Closed::Determiners,

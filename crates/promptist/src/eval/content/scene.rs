@@ -240,7 +240,7 @@ impl Run {
             }
             Class::Adverb | Class::Praise if is_bare => 1,
             Class::Quality { category, value } => self.take_quality(words, at, (category, value), next_class),
-            Class::Participle if Closed::Gerunds.has(&word.folded) => {
+            Class::Participle if Closed::Gerunds.has(&word.folded) || is_kind(words, classes, at) => {
                 self.nouns.push(at);
                 1
             }
@@ -254,8 +254,16 @@ impl Run {
                 }
                 let continues =
                     matches!(next_class, Some(Class::Noun | Class::Quality { .. } | Class::Participle));
-                if is_bare && continues && !word.is_possessive && lists::is_adjectival(&word.folded) {
+                let is_open = is_bare && continues && !word.is_possessive;
+                if is_open && lists::is_adjectival(&word.folded) {
                     self.qualities.push((at, Quality::open(word)));
+                } else if is_open
+                    && words.len() > at + 2
+                    && lists::is_style(&word.folded, &words[at + 1].folded)
+                {
+                    let style = words[at..at + 2].iter().map(Quality::open);
+                    self.qualities.extend(style.map(|quality| (at, quality)));
+                    return 2;
                 } else {
                     self.nouns.push(at);
                     self.ends_in_possessive = word.is_possessive;
@@ -421,13 +429,24 @@ impl Run {
             Some(Class::Verb) => matches!(category, "material" | "pattern"),
             _ => false,
         };
-        // "glass, water and ice": a material alone, once something was named.
+        // "of purple and gold" says how, and "glass, water and ice": a material alone, once something was named.
         let at = *at;
-        (is_said || is_held).then(|| {
+        let is_one =
+            self.qualities.len() == 1 || !scene.words[start..self.end].iter().any(|word| word.is("and"));
+        (is_said || is_held && is_one).then(|| {
             self.qualities.pop();
             at
         })
     }
+}
+
+/// "praying mantis", alone: a kind of thing, not what it does.
+fn is_kind(words: &[Word], classes: &[Class], at: usize) -> bool {
+    at == 0
+        && words.len() == 2
+        && words[0].folded.ends_with("ing")
+        && !words[1].starts_phrase()
+        && classes[1] == Class::Noun
 }
 
 /// "fur", "wood", "stripes": nouns among the qualities.
