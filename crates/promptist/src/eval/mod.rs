@@ -18,6 +18,7 @@ pub mod artist_names;
 pub mod card;
 pub mod categories;
 pub mod config;
+pub mod content;
 pub mod diversity;
 pub mod fit;
 pub mod flaws;
