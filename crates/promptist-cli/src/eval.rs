@@ -134,7 +134,8 @@ impl Opened {
             None => None,
         };
         let backend = args.compute.backend()?;
-        let open = |model: &str| -> Result<Prompter> { Ok(Prompter::open(&models::files(model)?, &backend)?) };
+        let open =
+            |model: &str| -> Result<Prompter> { Ok(Prompter::open(&models::files(model)?, &backend)?) };
         let before_sft = config.likelihood.as_ref().and_then(|part| part.before_sft.as_deref());
         let before_sft = before_sft.map(open).transpose()?;
         let systems = config.systems.iter().map(|system| {

@@ -40,13 +40,15 @@ pub fn run(args: &Args) -> Result<()> {
     let findings = run::read(&args.run)?;
     let row = findings.row(&args.row_id)?;
     let mut open_model = |run: &ModelRun| -> promptist::Result<Prompter> {
-        let opened = models::files(&run.identity.name).and_then(|files| {
-            Ok(Prompter::open(&files, &args.compute.backend_in(run.settings.precision)?)?)
-        });
+        let opened = models::files(&run.identity.name)
+            .and_then(|files| Ok(Prompter::open(&files, &args.compute.backend_in(run.settings.precision)?)?));
         opened.map_err(|error| promptist::Error::config("model", format!("{error:#}")))
     };
     let replayed = replay(&findings.report, row, &mut open_model)?;
-    let root = findings.report.images.as_ref().map(|images| args.run.join(&images.root));
+    let root = findings.report.images.as_ref().map(|images| match images.root.as_str() {
+        "." => args.run.clone(),
+        root => args.run.join(root),
+    });
     let mut out = stdout().lock();
     if args.json {
         writeln!(out, "{}", json!({"row": row, "replayed": replayed, "images_root": root}))?;

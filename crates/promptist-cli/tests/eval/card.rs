@@ -93,7 +93,8 @@ fn every_p_is_in_one_family_and_every_mean_has_its_interval() {
     world.succeed("run", &[]);
     let report = world.report("run");
     let comparisons = report["comparisons"].as_array().expect("comparisons");
-    let of_family = |name: &Value| comparisons.iter().filter(|of| of["family"] == *name && !of["p"].is_null());
+    let of_family =
+        |name: &Value| comparisons.iter().filter(|of| of["family"] == *name && !of["p"].is_null());
     for family in report["families"].as_array().expect("families") {
         let members: Vec<&Value> = of_family(&family["name"]).collect();
         assert_eq!(family["comparisons"], members.len());
@@ -107,7 +108,8 @@ fn every_p_is_in_one_family_and_every_mean_has_its_interval() {
         assert!(of["p"].is_null() || of["family"].is_string(), "{of}");
         let counts = &of["counts"];
         if !counts.is_null() {
-            let sum: u64 = ["wins", "ties", "losses"].map(|key| counts[key].as_u64().expect("a count")).iter().sum();
+            let sum: u64 =
+                ["wins", "ties", "losses"].map(|key| counts[key].as_u64().expect("a count")).iter().sum();
             assert_eq!(of["n"], sum);
         }
     }

@@ -32,7 +32,8 @@ fn world(server: &Server) -> World {
         server.url()
     );
     let sets = "[[sets]]\nname = \"a\"\npath = \"a.txt\"\n[[sets]]\nname = \"b\"\npath = \"b.txt\"\n";
-    let more = "[[reward]]\nname = \"kept\"\nkind = \"retention\"\n[diversity]\ngroups = 4\nlimit = 9\n[fit]\n";
+    let more =
+        "[[reward]]\nname = \"kept\"\nkind = \"retention\"\n[diversity]\ngroups = 4\nlimit = 9\n[fit]\n";
     world.write("eval.toml", &[FEW, INPUT, TINY, &chat, sets, more]);
     world
 }
@@ -110,7 +111,8 @@ fn another_config_or_other_inputs_are_refused_by_name() {
     let world = world(&server);
     world.succeed("run", &[]);
     let config = world.read("eval.toml");
-    std::fs::write(world.path("eval.toml"), config.replace("resamples = 60", "resamples = 61")).expect("writable");
+    std::fs::write(world.path("eval.toml"), config.replace("resamples = 60", "resamples = 61"))
+        .expect("writable");
     let error = world.fail("run", &["--resume"]);
     assert!(error.contains("another config") && error.contains("`resamples` was 60, is 61"), "{error}");
 

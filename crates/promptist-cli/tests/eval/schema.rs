@@ -8,8 +8,7 @@ use serde_json::Value;
 use crate::world::{FEW, INPUT, TEXT, TINY, World, golden};
 
 /// Keys under these are the caller's names, or documented where they come from.
-const OPAQUE: [&str; 7] =
-    ["report.config", "values", "failures", "lost", "settings", "receipt", "flaws"];
+const OPAQUE: [&str; 7] = ["report.config", "values", "failures", "lost", "settings", "receipt", "flaws"];
 
 #[test]
 fn every_key_is_documented_and_every_documented_key_is_there() {
@@ -73,7 +72,8 @@ fn every_key_is_documented_and_every_documented_key_is_there() {
     let missing: Vec<&String> = found.difference(&documented).collect();
     assert!(missing.is_empty(), "not in docs/eval-report.md: {missing:#?}");
     // Some keys need what no test has at hand: a chat server, ratings, a restored or cut answer.
-    let optional = |path: &&String| document.contains(&format!("| `{path}` | (if ")) || path.contains(".openai");
+    let optional =
+        |path: &&String| document.contains(&format!("| `{path}` | (if ")) || path.contains(".openai");
     let gone: Vec<&String> = documented.difference(&found).filter(|path| !optional(path)).collect();
     assert!(gone.is_empty(), "in docs/eval-report.md and nowhere else: {gone:#?}");
 

@@ -66,8 +66,12 @@ fn a_file_s_missing_rows_are_missing_and_no_zeros() {
         assert_eq!((&cell["n"], &cell["missing"], &cell["undefined"]), (&1.into(), &2.into(), &0.into()));
     }
     assert_eq!(cell(&report, "a", "added_phrases", "file")["interval"]["mean"], 1.0);
-    let reasons: Vec<&str> =
-        report["failures"].as_array().expect("failures").iter().filter_map(|of| of["reason"].as_str()).collect();
+    let reasons: Vec<&str> = report["failures"]
+        .as_array()
+        .expect("failures")
+        .iter()
+        .filter_map(|of| of["reason"].as_str())
+        .collect();
     assert_eq!(reasons, ["the prompt is too long", "the file has no rewrite of it"]);
     assert_eq!(report["systems"][1]["file"]["rewrites"], 2);
     let row = &world.rows("run")[3];
@@ -123,7 +127,8 @@ fn a_chat_model_is_asked_with_its_prompt_and_a_refused_input_is_missing() {
     );
     let world = world(&format!("{INPUT}{system}"));
     let args = ["--config", "eval.toml", "--out", "run"];
-    let output = world.command(&args).env("OPENAI_API_KEY", "sk-secret").output().expect("the program starts");
+    let output =
+        world.command(&args).env("OPENAI_API_KEY", "sk-secret").output().expect("the program starts");
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(!text(&output.stderr).contains("sk-secret"));
 
@@ -135,7 +140,10 @@ fn a_chat_model_is_asked_with_its_prompt_and_a_refused_input_is_missing() {
     assert_eq!(body["messages"][0], json!({"role": "system", "content": "improve"}));
     let report = world.report("run");
     let found = cell(&report, "a", "added_phrases", "chat");
-    assert_eq!((&found["n"], &found["missing"], &found["interval"]["mean"]), (&2.into(), &1.into(), &1.0.into()));
+    assert_eq!(
+        (&found["n"], &found["missing"], &found["interval"]["mean"]),
+        (&2.into(), &1.into(), &1.0.into())
+    );
     assert!(report["failures"][0]["reason"].as_str().expect("a reason").contains("400"));
     let replay = world.command(&["replay", "run", "a:0:chat"]).output().expect("the program starts");
     assert!(replay.status.success() && text(&replay.stdout).contains("a cat, 8k\n  as recorded"));
@@ -194,12 +202,16 @@ fn mistakes_are_named() {
 fn a_row_is_made_again_by_its_id() {
     let world = world(TINY);
     world.succeed("run", &[]);
-    let replay = |id: &str| world.command(&["replay", "run", id, "--json"]).output().expect("the program starts");
+    let replay =
+        |id: &str| world.command(&["replay", "run", id, "--json"]).output().expect("the program starts");
     let output = replay("a:1:tiny");
     assert!(output.status.success(), "{}", text(&output.stderr));
     let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(found["row"]["user_input"], "one dog and two cats");
-    assert_eq!((&found["replayed"][0]["made_again"], &found["replayed"][0]["differences"]), (&true.into(), &json!([])));
+    assert_eq!(
+        (&found["replayed"][0]["made_again"], &found["replayed"][0]["differences"]),
+        (&true.into(), &json!([]))
+    );
     let error = replay("a:7:tiny");
     assert!(text(&error.stderr).contains("no row `a:7:tiny`"), "{}", text(&error.stderr));
 

@@ -132,7 +132,6 @@ pub fn text(bytes: &[u8]) -> &str {
 #[track_caller]
 pub fn cell<'a>(report: &'a Value, set: &str, measure: &str, system: &str) -> &'a Value {
     let cells = report["cells"].as_array().expect("cells");
-    let is_it =
-        |cell: &&Value| cell["set"] == set && cell["measure"] == measure && cell["system"] == system;
+    let is_it = |cell: &&Value| cell["set"] == set && cell["measure"] == measure && cell["system"] == system;
     cells.iter().find(is_it).unwrap_or_else(|| panic!("no cell {set} {measure} {system}"))
 }

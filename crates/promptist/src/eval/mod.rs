@@ -10,7 +10,7 @@
 //! [`report`] from them and from nothing else. [`replay`] makes a row again.
 //!
 //! Measures are pure functions, tested beside their code: [`additions`], [`flaws`], [`diversity`] and [`vendi`],
-//! [`fit`], [`likelihood`] and [`ngram`], [`categories`], [`text`]. [`card`] holds a model to what is asked of the
+//! [`fit`], [`likelihood`] and [`ngram`], [`categories`], [`content`], [`leakage`], [`text`]. [`card`] holds a model to what is asked of the
 //! default one. [`precision`] stands apart: it compares the engine's approximations with f32.
 
 pub mod additions;

@@ -12,10 +12,10 @@ use super::card::Card;
 use super::config::{Domain, EvalConfig, OpenAiSettings, SystemKind};
 use super::judges::QualityReport;
 use super::leakage::Leakage;
-use crate::statistics::Interval;
 pub use super::text::Common;
 use crate::generator::ImageSettings;
 use crate::prompter::{AdaptSettings, ModelIdentity, Receipt};
+use crate::statistics::Interval;
 
 /// What [`EvalReport::schema`] says. A change that breaks readers changes the number.
 pub const SCHEMA: &str = "promptist.eval/1";
@@ -495,10 +495,7 @@ impl EvalReport {
     /// A system against another.
     pub fn comparison(&self, set: &str, measure: &str, system: &str, against: &str) -> Option<&Comparison> {
         self.comparisons.iter().find(|found| {
-            found.set == set
-                && found.measure == measure
-                && found.system == system
-                && found.against == against
+            found.set == set && found.measure == measure && found.system == system && found.against == against
         })
     }
 

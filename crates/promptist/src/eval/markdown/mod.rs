@@ -8,7 +8,8 @@ mod write;
 
 use self::write::{code, interval, line, number, p_value, percent, row, section, table};
 use super::report::{
-    Better, Cell, Comparison, EvalReport, Measure, MeasureFamily, SetKind, SetLeakage, SetReport, SystemReport, Verdict,
+    Better, Cell, Comparison, EvalReport, Measure, MeasureFamily, SetKind, SetLeakage, SetReport,
+    SystemReport, Verdict,
 };
 use super::rows::EvalRow;
 use super::run::Findings;
@@ -189,7 +190,8 @@ fn measures_of(out: &mut String, report: &EvalReport, set: &SetReport, measures:
             Better::Neither => "",
         };
         let title = format!("{}{arrow}", measure.title);
-        let row_of: Vec<&str> = [title.as_str()].into_iter().chain(cells.iter().map(String::as_str)).collect();
+        let row_of: Vec<&str> =
+            [title.as_str()].into_iter().chain(cells.iter().map(String::as_str)).collect();
         row(out, &row_of);
     }
 }
@@ -268,7 +270,10 @@ fn additions(out: &mut String, report: &EvalReport) {
 fn leakage(out: &mut String, report: &EvalReport) {
     let Some(leakage) = &report.leakage else { return };
     section(out, &format!("Inputs in {} training texts", leakage.training_texts));
-    table(out, &["set", "inputs", "the same", "nearly the same", "mostly read", "mean share of n-grams read"]);
+    table(
+        out,
+        &["set", "inputs", "the same", "nearly the same", "mostly read", "mean share of n-grams read"],
+    );
     for SetLeakage { set, found } in &leakage.sets {
         row(
             out,
