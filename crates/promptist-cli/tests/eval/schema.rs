@@ -7,8 +7,18 @@ use serde_json::Value;
 
 use crate::world::{FEW, INPUT, TEXT, TINY, World, golden};
 
-/// Keys under these are the caller's names, or documented where they come from.
-const OPAQUE: [&str; 7] = ["report.config", "values", "failures", "lost", "settings", "receipt", "flaws"];
+/// What is under these has the caller's names, or is documented where it comes from.
+const OPAQUE: [&str; 9] = [
+    "report.config",
+    "report.systems[].models[].settings",
+    "report.systems[].models[].receipt",
+    "report.images.settings",
+    "report.additions[].flaws",
+    "row.values",
+    "row.rewrites[].values",
+    "row.rewrites[].failures",
+    "row.rewrites[].lost",
+];
 
 #[test]
 fn every_key_is_documented_and_every_documented_key_is_there() {
@@ -25,7 +35,14 @@ fn every_key_is_documented_and_every_documented_key_is_there() {
     world.write("r.jsonl", &[r#"{"user_input": "a tree", "adapted_prompt": "a tree, 8k"}"#]);
     world.write("artists.txt", &["Greg Rutkowski"]);
     world.write("text.txt", &TEXT);
-    world.write("pairs.jsonl", &[r#"{"x": "a cat", "y": "a cat, oil painting, sharp focus"}"#]);
+    world.write("leak.txt", &["a red house"]);
+    world.write(
+        "pairs.jsonl",
+        &[
+            r#"{"x": "a cat", "y": "a cat, oil painting, sharp focus"}"#,
+            r#"{"x": "a log", "y": "a log, 8k, moody"}"#,
+        ],
+    );
     world.write(
         "score.toml",
         &[&format!(
@@ -51,7 +68,7 @@ fn every_key_is_documented_and_every_documented_key_is_there() {
             "[images]\nconfig = \"score.toml\"",
             "[[reward]]\nname = \"kept\"\nkind = \"retention\"",
             "[judges]\nhuman_text = [\"text.txt\"]",
-            "[leakage]\ntraining = [\"text.txt\"]",
+            "[leakage]\ntraining = [\"leak.txt\"]",
             "[fit]",
             "[diversity]\ngroups = 4",
             "[categories]\nlandscape = \"b.txt\"\nportrait = \"b.txt\"",
@@ -90,7 +107,7 @@ fn paths(path: &str, value: &Value, found: &mut BTreeSet<String>) {
             for (key, value) in entries {
                 let path = format!("{path}.{key}");
                 found.insert(path.clone());
-                if !OPAQUE.iter().any(|opaque| path == *opaque || key == opaque) {
+                if !OPAQUE.contains(&path.as_str()) {
                     paths(&path, value, found);
                 }
             }
