@@ -21,5 +21,4 @@ pub mod ngram;
 pub mod precision;
 pub mod report;
 pub mod run;
-pub mod statistics;
 pub mod text;
