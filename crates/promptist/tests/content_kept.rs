@@ -106,3 +106,17 @@ fn the_measures_read_the_rewrites_that_they_were_tuned_on() {
     let floors = [(0.98, 0.97), (0.94, 0.98), (0.97, 0.97), (0.97, 0.97), (0.97, 0.97), (0.97, 0.95)];
     check("dev", include_str!("data/content/dev.jsonl"), floors);
 }
+
+/// Rows that nobody tuned on, written before the rules.
+#[test]
+fn the_measures_read_the_rewrites_that_they_were_not_tuned_on() {
+    let floors = [(0.0, 0.0); 6];
+    check("test", include_str!("data/content/test.jsonl"), floors);
+}
+
+/// Rows that nobody tuned on, for random inputs.
+#[test]
+fn the_measures_read_rewrites_of_random_inputs() {
+    let floors = [(0.0, 0.0); 6];
+    check("wild", include_str!("data/content/wild.jsonl"), floors);
+}

@@ -167,7 +167,7 @@ fn verb_or_noun(words: &[Word], at: usize, before: &[Class]) -> Class {
         let is_phrase = at > 0 && word.starts_phrase() && ends_phrase;
         return if describes || predicates || is_phrase { Class::Participle } else { Class::Noun };
     }
-    let is_ing = folded.len() > 5 && folded.ends_with("ing");
+    let is_ing = folded.len() > 4 && folded.ends_with("ing");
     let is_ed = folded.len() > 3 && folded.ends_with("ed") && lists::is_adjectival(folded);
     let verb = lists::verb(folded);
     let is_part_of_verb =
@@ -185,7 +185,7 @@ fn verb_or_noun(words: &[Word], at: usize, before: &[Class]) -> Class {
                     | Class::Figure
             )
         );
-        let describes = next.is_some_and(|next| opens_noun(next));
+        let describes = next.is_some_and(opens_noun);
         // "playing football", after a comma, tells what somebody does.
         let tells = is_ing && word.gap == Gap::Comma && !Closed::Gerunds.has(folded);
         let after_ing = is_ing && previous == Some(Class::Conjunction);
@@ -280,10 +280,11 @@ fn mark_terms(words: &[Word], classes: &mut [Class]) {
             .map(|(taken, _)| taken);
         let artist = lexicon::longest_artist(&spelled[at..end]).filter(|taken| *taken > 1);
         let taken = term.max(artist).unwrap_or(0);
-        let stays =
-            |class: Class| !matches!(class, Class::Noun | Class::Verb | Class::Participle | Class::Figure);
-        if taken > 0 && (artist.is_some() || !(at..at + taken).any(|at| stays(classes[at]))) {
-            classes[at..at + taken].fill(Class::Term);
+        for class in &mut classes[at..at + taken] {
+            let is_open = matches!(class, Class::Noun | Class::Verb | Class::Participle | Class::Figure);
+            if is_open || artist.is_some() {
+                *class = Class::Term;
+            }
         }
         at += taken.max(1);
     }

@@ -77,10 +77,14 @@ impl Name {
 
 /// Whether capitals say anything: not in titles, and not where all is shouted.
 fn heeds_capitals(words: &[Word]) -> bool {
-    let long: Vec<&Word> =
-        words.iter().filter(|word| word.folded.len() > 3 && word.quotation.is_none()).collect();
-    let capitalised = long.iter().filter(|word| word.is_capitalised()).count();
-    long.len() < 3 || capitalised * 10 < long.len() * 8 || (capitalised < 3 && long.len() < 4)
+    let outside =
+        words.iter().filter(|word| word.quotation.is_none() && word.text.starts_with(char::is_alphabetic));
+    let (mut all, mut capitalised) = (0, 0);
+    for word in outside {
+        all += 1;
+        capitalised += usize::from(word.is_capitalised());
+    }
+    all < 4 || capitalised * 10 < all * 8
 }
 
 fn quoted(words: &[Word], at: usize) -> Option<Name> {

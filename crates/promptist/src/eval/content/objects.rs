@@ -55,11 +55,17 @@ pub(super) fn compare(asked: &Asked<'_>, given: &Scene, found: &[Found]) -> Kept
 
 /// Whether a thing shows something: not a place in the picture, not the picture, not what is denied.
 pub(super) fn is_object(thing: &Thing) -> bool {
-    !thing.is_negated
-        && !thing.is_material
-        && !(Closed::Relations.has(&thing.lemma) && thing.compounds.is_empty())
-        && !Closed::Framing.has(&thing.lemma)
-        && !matches!(thing.lemma.as_str(), "shape" | "color" | "colour")
+    let lemma = thing.lemma.as_str();
+    let is_place = Closed::Relations.has(lemma) && thing.compounds.is_empty();
+    let is_measure = matches!(lemma, "shape" | "color" | "colour");
+    // "8 k", "- n 8": what generators' settings leave.
+    let is_letter = lemma.chars().count() < 2;
+    !(thing.is_negated
+        || thing.is_material
+        || is_place
+        || is_measure
+        || is_letter
+        || Closed::Framing.has(lemma))
 }
 
 /// The things of the output that may be `thing`.
@@ -86,10 +92,14 @@ fn matches(asked: &Asked<'_>, thing: &Thing, given: &Scene) -> Vec<usize> {
         }
         if let Some(&kind) = kind {
             let lemma = &asked.scene.words[kind].lemma;
-            return other.span.clone().any(|at| given.words[at].lemma == *lemma);
+            return other.span.clone().chain([other.head]).any(|at| given.words[at].lemma == *lemma);
         }
         if is_name {
-            return other.span.clone().any(|at| name_words.contains(&given.words[at].lemma.as_str()));
+            return other
+                .span
+                .clone()
+                .chain([other.head])
+                .any(|at| name_words.contains(&given.words[at].lemma.as_str()));
         }
         let other_closed = given.closed_name(other);
         lists::stands_for(&other.lemma, &thing.lemma)

@@ -255,12 +255,11 @@ impl Run {
                 let continues =
                     matches!(next_class, Some(Class::Noun | Class::Quality { .. } | Class::Participle));
                 let is_open = is_bare && continues && !word.is_possessive;
+                let is_followed = words.get(at + 2).is_some_and(|word| !word.starts_phrase())
+                    && matches!(classes[at + 2], Class::Noun | Class::Quality { .. } | Class::Participle);
                 if is_open && lists::is_adjectival(&word.folded) {
                     self.qualities.push((at, Quality::open(word)));
-                } else if is_open
-                    && words.len() > at + 2
-                    && lists::is_style(&word.folded, &words[at + 1].folded)
-                {
+                } else if is_open && is_followed && lists::is_style(&word.folded, &words[at + 1].folded) {
                     let style = words[at..at + 2].iter().map(Quality::open);
                     self.qualities.extend(style.map(|quality| (at, quality)));
                     return 2;
@@ -359,6 +358,12 @@ impl Run {
                 Count::Exact(2..) => self.count,
                 _ => Count::Several,
             };
+        }
+        // "anime style" asks for anime.
+        if let [.., _, last] = self.nouns[..]
+            && ["style", "theme", "aesthetic", "vibe"].contains(&scene.words[last].lemma.as_str())
+        {
+            self.nouns.pop();
         }
         let Some(&head) = self.nouns.last() else {
             // "to the left", "on the right": no quality of anything.
