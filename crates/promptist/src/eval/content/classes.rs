@@ -92,6 +92,12 @@ fn class(words: &[Word], at: usize, before: &[Class]) -> Class {
     if in_class(Closed::Collectives) && next_is("of") {
         return Class::Collective;
     }
+    let leads_on = next.is_some_and(|next| Closed::Prepositions.has(&next.folded));
+    match folded {
+        "full" if next_is("of") => return Class::Adverb,
+        "straight" | "flat" if leads_on => return Class::Adverb,
+        _ => {}
+    }
     if let Some((category, value)) = lists::quality(folded) {
         return Class::Quality { category, value };
     }
@@ -134,7 +140,9 @@ fn number_or_figure(words: &[Word], at: usize, before: &[Class]) -> Class {
     let counts =
         next.is_some_and(|next| next.is_plural || inflects_alike(next) || (n == 1 && next.folded.len() > 2));
     let is_year = (1000..2100).contains(&n) && word.folded.len() == 4;
-    let is_part_of_name = previous == Some(Class::Noun) && word.gap != Gap::Hyphen && !counts;
+    // "Porsche 356", "F-22".
+    let is_make = word.gap == Gap::Hyphen && words[at.saturating_sub(1)].folded.chars().count() < 3;
+    let is_part_of_name = previous == Some(Class::Noun) && (is_make || (word.gap != Gap::Hyphen && !counts));
     match () {
         () if is_year && !counts => Class::Figure,
         () if is_part_of_name => Class::Figure,
@@ -170,6 +178,11 @@ fn verb_or_noun(words: &[Word], at: usize, before: &[Class]) -> Class {
     let is_ing = folded.len() > 4 && folded.ends_with("ing");
     let is_ed = folded.len() > 3 && folded.ends_with("ed") && lists::is_adjectival(folded);
     let verb = lists::verb(folded);
+    // "Generate a cat", "draw me a cat".
+    let commands = at == 0 && verb.is_some() && (opens_object || next.is_some_and(|next| next.is("me")));
+    if commands {
+        return Class::Verb;
+    }
     let is_part_of_verb =
         is_ing || is_ed || verb.is_some_and(|verb| !verb.is_often_noun && is_past(folded, verb));
     if is_part_of_verb {
@@ -207,6 +220,7 @@ fn verb_or_noun(words: &[Word], at: usize, before: &[Class]) -> Class {
                     || Closed::Determiners.has(folded)
                     || Closed::Prepositions.has(folded)
                     || Closed::Adverbs.has(folded)
+                    || Closed::Vague.has(folded)
                     || lists::number(folded).is_some()
                     || folded.ends_with("ing")
             });

@@ -153,7 +153,7 @@ struct Run {
     /// What the thing has: "red hair" of "a red-haired woman".
     borne: Vec<Thing>,
     collective: Option<usize>,
-    ends_in_possessive: bool,
+    is_complete: bool,
 }
 
 impl Run {
@@ -167,7 +167,7 @@ impl Run {
             nouns: Vec::new(),
             borne: Vec::new(),
             collective: None,
-            ends_in_possessive: false,
+            is_complete: false,
         };
         while run.end < words.len() {
             let taken = run.take(words, classes, start);
@@ -175,7 +175,7 @@ impl Run {
                 break;
             }
             run.end += taken;
-            if run.ends_in_possessive {
+            if run.is_complete {
                 break;
             }
         }
@@ -248,6 +248,11 @@ impl Run {
                 self.qualities.push((at, Quality::open(word)));
                 1
             }
+            // "shell-shaped".
+            Class::Noun if is_bare && is_shaped(words, at) => {
+                self.qualities.push((at, Quality::shape(word)));
+                2
+            }
             Class::Noun => {
                 if let Some(taken) = self.take_borne(words, at, None, Count::Unsaid) {
                     return taken;
@@ -265,13 +270,16 @@ impl Run {
                     return 2;
                 } else {
                     self.nouns.push(at);
-                    self.ends_in_possessive = word.is_possessive;
+                    self.is_complete = word.is_possessive;
                 }
                 1
             }
-            Class::Figure => {
-                usize::from(!is_bare || matches!(next_class, Some(Class::Noun | Class::Quality { .. })))
+            // "year 2123 hospital" are two things.
+            Class::Figure if !is_bare => {
+                self.is_complete = true;
+                1
             }
+            Class::Figure => usize::from(matches!(next_class, Some(Class::Noun | Class::Quality { .. }))),
             Class::Conjunction => {
                 let joins = is_bare
                     && !self.qualities.is_empty()
@@ -443,6 +451,11 @@ impl Run {
             at
         })
     }
+}
+
+/// "heart-shaped", of any noun.
+fn is_shaped(words: &[Word], at: usize) -> bool {
+    words.get(at + 1).is_some_and(|next| next.gap == Gap::Hyphen && next.is("shaped"))
 }
 
 /// "praying mantis", alone: a kind of thing, not what it does.
