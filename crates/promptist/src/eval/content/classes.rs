@@ -177,6 +177,9 @@ fn verb_or_noun(words: &[Word], at: usize, before: &[Class]) -> Class {
     }
     let is_ing = folded.len() > 4 && folded.ends_with("ing");
     let is_ed = folded.len() > 3 && folded.ends_with("ed") && lists::is_adjectival(folded);
+    let goes_somewhere = next.is_some_and(|next| {
+        ["to", "into", "onto", "through", "towards", "toward"].contains(&next.folded.as_str())
+    });
     let verb = lists::verb(folded);
     // "Generate a cat", "draw me a cat".
     let commands = at == 0 && verb.is_some() && (opens_object || next.is_some_and(|next| next.is("me")));
@@ -235,6 +238,13 @@ fn verb_or_noun(words: &[Word], at: usize, before: &[Class]) -> Class {
             } else {
                 Class::Noun
             }
+        }
+        // "learns to play", "wrestlers skydive onto a mountain".
+        None if goes_somewhere
+            && previous == Some(Class::Noun)
+            && word.is_plural != words[at - 1].is_plural =>
+        {
+            Class::Verb
         }
         // "shares a milkshake": a plural that no article can follow.
         None if word.is_plural

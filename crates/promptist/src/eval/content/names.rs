@@ -275,7 +275,7 @@ fn is_in_part(spelling: &[String], words: &[Word]) -> bool {
 }
 
 /// One letter left out, put in, changed or swapped with the next, in a long word of letters alone.
-fn is_misspelled(a: &str, b: &str) -> bool {
+pub(super) fn is_misspelled(a: &str, b: &str) -> bool {
     let is_word = |text: &str| text.len() > 5 && text.chars().all(char::is_alphabetic);
     if !is_word(a) || !is_word(b) || a.len().abs_diff(b.len()) > 1 {
         return false;

@@ -2,6 +2,7 @@
 
 use super::inflection::stem;
 use super::lists::{self, Closed};
+use super::names::is_misspelled;
 use super::scene::{Scene, Thing};
 use super::words::Word;
 use super::{Asked, Kept, LossKind};
@@ -103,12 +104,19 @@ fn matches(asked: &Asked<'_>, thing: &Thing, given: &Scene) -> Vec<usize> {
         }
         let other_closed = given.closed_name(other);
         lists::stands_for(&other.lemma, &thing.lemma)
+            || is_corrected(&thing.lemma, &other.lemma)
             || lists::stands_for(&other_closed, &thing.lemma)
             || lists::stands_for(&other_closed, &closed)
             || lists::stands_for(&other.lemma, &closed)
             || (nouns.len() > 1 && nouns == self::nouns(given, other))
     });
     found.map(|(idx, _)| idx).collect()
+}
+
+/// Whether two long words are one, spelled rightly in the output: prompters correct what people mistype.
+fn is_corrected(asked: &str, found: &str) -> bool {
+    const SHORTEST: usize = 8;
+    asked.len() >= SHORTEST && found.len() >= SHORTEST && is_misspelled(asked, found)
 }
 
 /// The nouns of a thing in the order of the alphabet: "raccoon mother" is "mother raccoon".
@@ -136,7 +144,9 @@ fn missing_compound(asked: &Asked<'_>, thing: &Thing, given: &Scene, found: &[us
         let is_here = found.iter().any(|&idx| {
             let other = &given.things[idx];
             let is_noun = |word: &Word| {
-                lists::stands_for(&word.lemma, &noun.lemma) || stem(&word.folded) == stem(&noun.folded)
+                lists::stands_for(&word.lemma, &noun.lemma)
+                    || is_corrected(&noun.lemma, &word.lemma)
+                    || stem(&word.folded) == stem(&noun.folded)
             };
             // "a cup of hot coffee", but not "a truck on fire".
             let end = other.span.end;
