@@ -8,7 +8,7 @@ use promptist::atomic::write_atomic;
 use promptist::config_file::ConfigFile;
 use promptist::eval::compare::config::CompareConfig;
 use promptist::eval::compare::{self, Comparison};
-use promptist::eval::config::EvalConfig;
+use promptist::eval::old_config::EvalConfig;
 use promptist::eval::markdown;
 use promptist::eval::run::{Evaluation, Findings};
 use promptist::prompter::Prompter;

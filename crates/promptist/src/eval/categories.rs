@@ -1,14 +1,15 @@
 //! Whether additions depend on what is asked for: the commonest ones of two categories of inputs.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::text::{Common, Row, commonest};
+use super::additions::Additions;
+use super::text::{Common, commonest};
 
 /// Commonest additions compared.
 pub const MOST: usize = 20;
 
 /// The commonest additions of two categories, and how many they share.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CategoryMeasure {
     /// Landscape inputs.
     pub landscapes: usize,
@@ -26,7 +27,7 @@ pub struct CategoryMeasure {
 
 impl CategoryMeasure {
     /// Compares the [`MOST`] commonest additions of the two.
-    pub fn of(landscapes: &[Row], portraits: &[Row]) -> Self {
+    pub fn of(landscapes: &[Additions], portraits: &[Additions]) -> Self {
         let (landscape, portrait) = (commonest_phrases(landscapes), commonest_phrases(portraits));
         let is_shared = |common: &&Common| portrait.iter().any(|other| other.text == common.text);
         let shared: Vec<String> =
@@ -42,23 +43,18 @@ impl CategoryMeasure {
     }
 }
 
-fn commonest_phrases(rows: &[Row]) -> Vec<Common> {
+fn commonest_phrases(rows: &[Additions]) -> Vec<Common> {
     let phrases: Vec<Vec<String>> =
-        rows.iter().map(|row| row.added.phrases.iter().map(|phrase| phrase.key.clone()).collect()).collect();
+        rows.iter().map(|row| row.phrases.iter().map(|phrase| phrase.key.clone()).collect()).collect();
     commonest(phrases.iter().map(|row| row.iter()), rows.len(), MOST)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::text::{Answer, References};
     use super::*;
 
-    fn rows(outputs: &[&str]) -> Vec<Row> {
-        let row = |output: &&str| {
-            let answer = Answer { output: (*output).to_owned(), cut_answer: None, refused: false };
-            Row::new("set", "x", answer, &References::default(), |_| 0)
-        };
-        outputs.iter().map(row).collect()
+    fn rows(outputs: &[&str]) -> Vec<Additions> {
+        outputs.iter().map(|output| Additions::of("x", output)).collect()
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Whether several answers to one input differ.
 
-use serde::Serialize;
-
 use super::additions::Additions;
+use super::measures::text::folded;
+use super::vendi;
 
 /// Candidates that must differ from the first.
 pub const MIN_DIFFERENT: usize = 4;
@@ -10,29 +10,23 @@ pub const MIN_DIFFERENT: usize = 4;
 /// Added phrases by which they must differ.
 pub const MIN_PHRASES: usize = 2;
 
-/// Diversity over the inputs of a set.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct DiversityMeasure {
-    /// Inputs.
-    pub n: usize,
-    /// Share of inputs with at least [`MIN_DIFFERENT`] candidates that differ from the first.
-    pub diverse: f64,
-    /// Mean number of candidates that differ from the first.
-    pub different_candidates: f64,
-    /// Mean number of distinct sets of added phrases among an input's candidates.
-    pub distinct_candidates: f64,
-}
-
 /// How the candidates of one input differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
     /// Candidates that differ from the first by [`MIN_PHRASES`] added phrases or more.
     pub different: usize,
     /// Distinct sets of added phrases.
     pub distinct: usize,
+    /// The [Vendi score](vendi) of what they add; none without candidates.
+    pub vendi: Option<f64>,
 }
 
 impl Spread {
+    /// Whether [`MIN_DIFFERENT`] candidates or more differ from the first.
+    pub fn is_diverse(&self) -> bool {
+        self.different >= MIN_DIFFERENT
+    }
+
     /// Compares candidates, best first. Two differ by the phrases that one has and the other lacks,
     /// counted on the side where they are more: one phrase in another's place is one phrase.
     pub fn of(candidates: &[Additions]) -> Self {
@@ -47,23 +41,8 @@ impl Spread {
         while let Some(set) = sets.pop() {
             distinct += usize::from(!sets.contains(&set));
         }
-        Self { different, distinct }
-    }
-}
-
-impl DiversityMeasure {
-    /// Sums up.
-    pub fn of(spreads: &[Spread]) -> Self {
-        let n = spreads.len();
-        let mean = |value: &dyn Fn(&Spread) -> usize| {
-            spreads.iter().map(value).sum::<usize>() as f64 / n.max(1) as f64
-        };
-        Self {
-            n,
-            diverse: mean(&|spread| usize::from(spread.different >= MIN_DIFFERENT)),
-            different_candidates: mean(&|spread| spread.different),
-            distinct_candidates: mean(&|spread| spread.distinct),
-        }
+        let words: Vec<Vec<String>> = candidates.iter().map(|candidate| folded(&candidate.text)).collect();
+        Self { different, distinct, vendi: vendi::of_texts(&words) }
     }
 }
 
@@ -86,15 +65,9 @@ mod tests {
             "a cat, 8k",
             "a cat, 8k, sharp, smooth, soft",
         ]);
-        assert_eq!(found, Spread { different: 2, distinct: 5 });
-        assert_eq!(spread(&[]), Spread { different: 0, distinct: 0 });
-    }
-
-    #[test]
-    fn the_measure_is_the_share_of_diverse_inputs() {
-        let spread = |different| Spread { different, distinct: 8 };
-        let measure = DiversityMeasure::of(&[spread(4), spread(3), spread(7), spread(0)]);
-        assert_eq!((measure.n, measure.diverse), (4, 0.5));
-        assert_eq!(measure.different_candidates, 3.5);
+        assert_eq!((found.different, found.distinct, found.is_diverse()), (2, 5, false));
+        assert_eq!(spread(&[]), Spread { different: 0, distinct: 0, vendi: None });
+        let vendi = spread(&["a cat, 8k", "a cat, soft", "a cat, moody"]).vendi.expect("candidates");
+        assert!((vendi - 3.0).abs() < 1e-9, "{vendi}");
     }
 }

@@ -2,7 +2,7 @@
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::statistics::{Interval, bootstrap_mean, random_others};
 use crate::decoding::teacher_forcing::{ForcedText, Observation};
@@ -13,7 +13,7 @@ use crate::tokenizer::Tokenizer;
 use crate::train::examples::Example;
 
 /// Fit of the additions of a set.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FitMeasure {
     /// Nats a token that an addition is likelier after its own input than after another.
     pub gain: Interval,
@@ -26,7 +26,7 @@ pub struct FitMeasure {
 }
 
 /// One addition after two inputs, in nats a token.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct FitPair {
     /// After its own input.
     pub own: f64,
@@ -39,30 +39,32 @@ pub struct FitPair {
 ///
 /// The model reads `x Rephrase: x,` as a prompter that keeps its user's words does, then the added
 /// text; the end of the answer is not counted. Empty additions, and those that do not fit the model's
-/// context, are left out.
+/// context, have no score.
 ///
 /// # Errors
 /// [`crate::Error::Tokenizer`]; [`crate::Error::Shape`] if the device does not give a tensor back.
-pub fn fit_pairs(prompter: &Prompter, added: &[(&str, &str)], seed: u64) -> Result<Vec<FitPair>> {
-    let added: Vec<(&str, &str)> =
-        added.iter().copied().filter(|(_, addition)| !addition.is_empty()).collect();
-    let others = random_others(added.len(), &mut ChaCha8Rng::seed_from_u64(seed));
+pub fn fit_pairs(prompter: &Prompter, added: &[(&str, &str)], seed: u64) -> Result<Vec<Option<FitPair>>> {
+    let places: Vec<usize> = (0..added.len()).filter(|&place| !added[place].1.is_empty()).collect();
+    let others = random_others(places.len(), &mut ChaCha8Rng::seed_from_u64(seed));
     let tokenizer = prompter.tokenizer();
-    let mut examples = Vec::with_capacity(2 * added.len());
-    for (&(user_input, addition), &other) in added.iter().zip(&others) {
+    let (mut examples, mut scored) = (Vec::with_capacity(2 * places.len()), Vec::new());
+    for (&place, &other) in places.iter().zip(&others) {
+        let (user_input, addition) = added[place];
         let own = after(tokenizer, user_input, addition)?;
-        let other = after(tokenizer, added[other].0, addition)?;
+        let other = after(tokenizer, added[places[other]].0, addition)?;
         let longest = own.input_len().max(other.input_len());
         if longest <= prompter.config().n_positions && own.num_targets() > 0 {
             examples.extend([own, other]);
+            scored.push(place);
         }
     }
     let logprobs = logprobs(prompter, &examples.iter().collect::<Vec<_>>())?;
     let per_token = |idx: usize| logprobs[idx] / examples[idx].num_targets() as f64;
-    Ok((0..examples.len())
-        .step_by(2)
-        .map(|idx| FitPair { own: per_token(idx), other: per_token(idx + 1) })
-        .collect())
+    let mut pairs = vec![None; added.len()];
+    for (at, place) in scored.into_iter().enumerate() {
+        pairs[place] = Some(FitPair { own: per_token(2 * at), other: per_token(2 * at + 1) });
+    }
+    Ok(pairs)
 }
 
 impl FitMeasure {

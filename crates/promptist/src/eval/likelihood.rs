@@ -5,6 +5,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::config::LikelihoodConfig;
 use super::fit::logprobs;
 use super::ngram::NgramModel;
 use crate::data::lines;
@@ -32,7 +33,7 @@ impl Pair {
 }
 
 /// How the model is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
     /// As a prompter: the input and the separator stand before the answer.
@@ -42,7 +43,7 @@ pub enum Layout {
 }
 
 /// How well a model foresees the targets.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LikelihoodMeasure {
     /// Which model.
     pub model: String,
@@ -92,6 +93,18 @@ impl Targets {
         let is_unseen = (!training_texts.is_empty()).then(|| pairs.par_iter().map(is_unseen).collect());
         Self { pairs, keep, is_unseen }
     }
+}
+
+/// The text that the language model was trained on, as the config names it.
+///
+/// # Errors
+/// As [`lines::read_texts`].
+pub fn training_texts(config: &LikelihoodConfig) -> Result<Vec<String>> {
+    let mut texts = Vec::new();
+    for path in &config.ngram_text {
+        texts.extend(lines::read_texts(path, "text")?);
+    }
+    Ok(texts)
 }
 
 /// Reads the pairs of a `.jsonl`.

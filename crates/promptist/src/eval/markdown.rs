@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::likelihood::Layout;
-use super::report::{Bound, Report, SetReport};
+use super::old_report::{Bound, Report, SetReport};
 use super::run::Findings;
 use super::text::{Common, Row};
 

@@ -59,6 +59,15 @@ pub struct Difference {
 }
 
 impl Prompter {
+    /// What answers under `settings` are made of.
+    pub fn receipt(&self, settings: &AdaptSettings) -> Receipt {
+        Receipt {
+            model_sha256: self.identity.sha256.clone(),
+            tokenizer_sha256: self.tokenizer_sha256.clone(),
+            settings_sha256: settings_sha256(settings),
+        }
+    }
+
     /// The record of an answer.
     pub fn record(&self, adapted: Adapted, settings: &AdaptSettings) -> Record {
         Record {
@@ -68,11 +77,7 @@ impl Prompter {
             model: self.identity.clone(),
             settings: settings.clone(),
             seed: adapted.seed,
-            receipt: Receipt {
-                model_sha256: self.identity.sha256.clone(),
-                tokenizer_sha256: self.tokenizer_sha256.clone(),
-                settings_sha256: settings_sha256(settings),
-            },
+            receipt: self.receipt(settings),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             elapsed_ms: adapted.elapsed_ms,
         }

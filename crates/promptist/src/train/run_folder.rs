@@ -25,9 +25,45 @@ pub fn open<C: ConfigFile + PartialEq>(run: &Path, config: &C, resume: bool) -> 
         return Err(Error::file(run, "is a run already; resume it with --resume or choose another"));
     }
     if C::read(&path)? != *config {
-        return Err(Error::file(&path, "the run was started with another config"));
+        let started = fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let found = difference(&started, &resolved).unwrap_or_default();
+        return Err(Error::file(&path, format!("the run was started with another config{found}")));
     }
     Ok(())
+}
+
+/// What the first key that differs was and is.
+fn difference(started: &str, now: &str) -> Option<String> {
+    let (started, now): (toml::Table, toml::Table) = (started.parse().ok()?, now.parse().ok()?);
+    let (key, was, is) = first_difference("", &toml::Value::Table(started), &toml::Value::Table(now))?;
+    let shown = |value: Option<toml::Value>| value.map_or("absent".to_owned(), |value| value.to_string());
+    Some(format!(": `{key}` was {}, is {}", shown(was), shown(is)))
+}
+
+/// The first key under which two values differ, and both; tables and lists are looked into.
+fn first_difference(
+    key: &str,
+    a: &toml::Value,
+    b: &toml::Value,
+) -> Option<(String, Option<toml::Value>, Option<toml::Value>)> {
+    use toml::Value::{Array, Table};
+    let inside = |name: &str| if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
+    match (a, b) {
+        (Table(a), Table(b)) => {
+            let mut names: Vec<&String> = a.keys().chain(b.keys()).collect();
+            names.sort_unstable();
+            names.dedup();
+            names.into_iter().find_map(|name| match (a.get(name), b.get(name)) {
+                (Some(a), Some(b)) => first_difference(&inside(name), a, b),
+                (a, b) => Some((inside(name), a.cloned(), b.cloned())),
+            })
+        }
+        (Array(a), Array(b)) if a.len() == b.len() => {
+            let mut places = (0..).zip(a.iter().zip(b));
+            places.find_map(|(place, (a, b))| first_difference(&format!("{key}[{place}]"), a, b))
+        }
+        _ => (a != b).then(|| (key.to_owned(), Some(a.clone()), Some(b.clone()))),
+    }
 }
 
 /// Whether a folder holds anything but what a process that died while it wrote `config.toml` left.
@@ -40,4 +76,18 @@ fn is_occupied(folder: &Path) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_key_that_differs_is_named() {
+        let found = |a: &str, b: &str| difference(a, b).expect("they differ");
+        assert_eq!(found("a = 1\nb = 2", "a = 1\nb = 3"), ": `b` was 2, is 3");
+        assert_eq!(found("a = 1", "a = 1\n[c]\nd = 'x'"), ": `c` was absent, is { d = \"x\" }");
+        assert_eq!(found("[[c]]\nd = 1\n[[c]]\nd = 2", "[[c]]\nd = 1\n[[c]]\nd = 5"), ": `c[1].d` was 2, is 5");
+        assert_eq!(difference("a = 1", "a = 1"), None);
+    }
 }

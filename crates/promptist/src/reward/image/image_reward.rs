@@ -1,6 +1,7 @@
 //! The reward through images: what to make, who makes it, and what becomes of a failure.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 
@@ -131,6 +132,26 @@ impl ImageReward {
     /// How images are made.
     pub fn image_settings(&self) -> &ImageSettings {
         &self.images
+    }
+
+    /// Of image j of every prompt.
+    pub fn seeds(&self) -> &[u64] {
+        &self.seeds
+    }
+
+    /// SHA-256 of the weights of CLIP, of the aesthetic head, and of PickScore, if it judges.
+    pub fn judges(&self) -> (&str, &str, Option<&str>) {
+        (self.clip.sha256(), self.aesthetic.sha256(), self.pick_score.as_ref().map(Clip::sha256))
+    }
+
+    /// Where images are kept.
+    pub fn cache_folder(&self) -> &Path {
+        self.cache.folder()
+    }
+
+    /// Where the images of a prompt lie, or would, by seed.
+    pub fn image_paths(&self, prompt: &str) -> Vec<PathBuf> {
+        self.keys(prompt).iter().map(|key| self.cache.image_path(key)).collect()
     }
 
     /// The images of a prompt that are in the cache now, by seed.

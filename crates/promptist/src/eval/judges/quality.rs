@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::data::lexicon::words;
 use crate::eval::statistics::{Interval, bootstrap, spearman};
@@ -32,7 +32,7 @@ pub struct QualityJudge {
 }
 
 /// How good the judge is.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QualityReport {
     /// Prompts it was fitted on.
     pub prompts: usize,

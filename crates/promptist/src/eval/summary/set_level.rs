@@ -1,0 +1,32 @@
+//! Measures that only all rewrites of a set together have.
+
+use crate::eval::measures::distinct::{LeftOut, distinct};
+use crate::eval::measures::text::folded;
+use crate::eval::rows::{EvalRow, RewriteRow};
+
+/// A measure of rows by each of the system's models. Rows must have a rewrite of every model.
+pub fn measured(key: &str, rows: &[&EvalRow]) -> Vec<LeftOut> {
+    let num_models = rows.iter().map(|row| row.rewrites.len()).min().unwrap_or(0);
+    let of_model = |model: usize| {
+        let rewrites = rows.iter().map(|row| &row.rewrites[model]);
+        let words = |rewrites: &mut dyn Iterator<Item = &RewriteRow>| -> Vec<Vec<String>> {
+            rewrites.map(|rewrite| folded(&rewrite.added_text)).collect()
+        };
+        match key {
+            "distinct_1" => distinct(&words(&mut rewrites.into_iter()), 1),
+            "distinct_2" => distinct(&words(&mut rewrites.into_iter()), 2),
+            _ => distinct(&rewrites.map(phrase_keys).collect::<Vec<_>>(), 1),
+        }
+    };
+    (0..num_models).map(of_model).collect()
+}
+
+/// The mean over models; none of no model or no row.
+pub fn mean(of: &[LeftOut]) -> Option<LeftOut> {
+    LeftOut::mean(of).filter(|mean| !mean.without.is_empty())
+}
+
+/// The added phrases of a rewrite, folded: what makes two phrases the same.
+pub fn phrase_keys(rewrite: &RewriteRow) -> Vec<String> {
+    rewrite.added_phrases.iter().map(|phrase| folded(phrase).join(" ")).collect()
+}
