@@ -58,11 +58,12 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     fn new(report: &'a EvalReport, rows: &'a [EvalRow]) -> Self {
-        let of = |family| report.measures.iter().find(|m| m.is_of_rows() && m.is_primary && m.family == family);
-        let key = of(MeasureFamily::Image)
-            .or_else(|| of(MeasureFamily::Proxy))
-            .or_else(|| report.measures.iter().find(|measure| measure.is_of_rows() && measure.is_primary))
-            .or_else(|| report.measures.iter().find(|measure| measure.is_of_rows()));
+        let rows = || report.measures.iter().filter(|measure| measure.is_of_rows());
+        let key = rows()
+            .find(|measure| measure.is_primary && measure.family == MeasureFamily::Image)
+            .or_else(|| rows().find(|measure| measure.family == MeasureFamily::Proxy))
+            .or_else(|| rows().find(|measure| measure.is_primary))
+            .or_else(|| rows().next());
         let whole = report.sets.iter().find(|set| set.kind == SetKind::All).or(report.sets.first());
         Self { report, rows, key, whole: whole.map_or("", |set| set.name.as_str()) }
     }
