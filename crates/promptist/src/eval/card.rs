@@ -74,7 +74,7 @@ impl Bound {
 
 /// What of the default model's sets is asked for: the check's name, the measure's key, the bound.
 const CHECKS: [(&str, &str, Bound); 6] = [
-    ("content words kept", "content_kept", Bound::AtLeast(0.97)),
+    ("content words kept", "content_words_kept", Bound::AtLeast(0.97)),
     ("outputs adding three or more modifiers", "three_modifiers", Bound::AtLeast(0.9)),
     ("degenerate outputs", "degenerate", Bound::AtMost(0.01)),
     ("outputs adding an artist's name", "artist_of_file", Bound::AtMost(0.15)),

@@ -29,6 +29,11 @@ impl<'a> EvalImages<'a> {
         self.reward.has_pick_score()
     }
 
+    /// P.
+    pub fn images_per_prompt(&self) -> usize {
+        self.reward.seeds().len()
+    }
+
     /// Images of `prompts` that are still to be made.
     pub fn missing<'p>(&self, prompts: impl Iterator<Item = &'p str>) -> usize {
         let paths = prompts.flat_map(|prompt| self.reward.image_paths(prompt));
@@ -40,7 +45,8 @@ impl<'a> EvalImages<'a> {
     pub fn report(&self) -> ImagesReport {
         let identity = self.reward.generator().identity();
         let (clip, aesthetic, pick_score) = self.reward.judges();
-        let judge = |name: &str, sha256: &str| JudgeIdentity { name: name.to_owned(), sha256: sha256.to_owned() };
+        let judge =
+            |name: &str, sha256: &str| JudgeIdentity { name: name.to_owned(), sha256: sha256.to_owned() };
         let pick_score_name = self.config.pick_score.as_deref().unwrap_or_default();
         ImagesReport {
             root: match self.kept_in {
@@ -98,7 +104,11 @@ impl<'a> EvalImages<'a> {
             if let Some(run) = &self.kept_in {
                 link(path, &run.join(inside))?;
             }
-            Ok(inside.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/"))
+            Ok(inside
+                .components()
+                .map(|part| part.as_os_str().to_string_lossy())
+                .collect::<Vec<_>>()
+                .join("/"))
         });
         kept.collect()
     }

@@ -10,7 +10,7 @@
 //! [`report`] from them and from nothing else. [`replay`] makes a row again.
 //!
 //! Measures are pure functions, tested beside their code: [`additions`], [`flaws`], [`diversity`] and [`vendi`],
-//! [`fit`], [`likelihood`] and [`ngram`], [`categories`], [`text`]. [`card`] holds a model to what is asked of the
+//! [`fit`], [`likelihood`] and [`ngram`], [`categories`], [`content`], [`leakage`], [`text`]. [`card`] holds a model to what is asked of the
 //! default one. [`precision`] stands apart: it compares the engine's approximations with f32.
 
 pub mod additions;
@@ -18,6 +18,7 @@ pub mod artist_names;
 pub mod card;
 pub mod categories;
 pub mod config;
+pub mod content;
 pub mod diversity;
 pub mod fit;
 pub mod flaws;
@@ -25,6 +26,7 @@ pub mod images;
 pub mod inputs;
 pub mod journal;
 pub mod judges;
+pub mod leakage;
 pub mod likelihood;
 pub mod markdown;
 pub mod measures;
@@ -36,7 +38,6 @@ pub mod rows;
 pub mod run;
 pub mod sources;
 pub mod stage;
-pub mod statistics;
 pub mod summary;
 pub mod systems;
 pub mod table;

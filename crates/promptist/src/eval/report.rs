@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::card::Card;
 use super::config::{Domain, EvalConfig, OpenAiSettings, SystemKind};
 use super::judges::QualityReport;
-use super::statistics::Interval;
+use super::leakage::Leakage;
 pub use super::text::Common;
 use crate::generator::ImageSettings;
 use crate::prompter::{AdaptSettings, ModelIdentity, Receipt};
+use crate::statistics::Interval;
 
 /// What [`EvalReport::schema`] says. A change that breaks readers changes the number.
 pub const SCHEMA: &str = "promptist.eval/1";
@@ -452,8 +453,8 @@ pub struct LeakageReport {
     /// Training files.
     pub training: Vec<String>,
     /// Texts in them.
-    pub texts: usize,
-    /// By set.
+    pub training_texts: usize,
+    /// By set of the config.
     pub sets: Vec<SetLeakage>,
 }
 
@@ -462,16 +463,9 @@ pub struct LeakageReport {
 pub struct SetLeakage {
     /// Its name.
     pub set: String,
-    /// Inputs.
-    pub n: usize,
-    /// Inputs that stand in the training text, case, accents and punctuation aside.
-    pub exact: usize,
-    /// Inputs that a training text nearly is, exact ones included.
-    pub near: usize,
-    /// Mean share of an input's n-grams of words that the training text has.
-    pub overlap: Option<Interval>,
-    /// The inputs that are exact or near, by their place in the set, at most a hundred.
-    pub indices: Vec<usize>,
+    /// What was found.
+    #[serde(flatten)]
+    pub found: Leakage,
 }
 
 /// A row that lacks something.
@@ -501,11 +495,14 @@ impl EvalReport {
     /// A system against another.
     pub fn comparison(&self, set: &str, measure: &str, system: &str, against: &str) -> Option<&Comparison> {
         self.comparisons.iter().find(|found| {
-            found.set == set
-                && found.measure == measure
-                && found.system == system
-                && found.against == against
+            found.set == set && found.measure == measure && found.system == system && found.against == against
         })
+    }
+
+    /// The set that stands for all: the pool of all sets, or the only one.
+    pub fn headline_set(&self) -> Option<&str> {
+        let pool = self.sets.iter().find(|set| set.kind == SetKind::All);
+        pool.or(self.sets.first()).map(|set| set.name.as_str())
     }
 
     /// A measure by its key.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::content::Loss;
 use crate::decoding::Finish;
 use crate::output_filter::FilterRule;
 
@@ -55,7 +56,7 @@ pub struct RewriteRow {
     pub added_phrases: Vec<String>,
     /// What of the input it lacks, by what was lost: `objects`, `attributes`, `counts`, `negations`, `names`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub lost: BTreeMap<String, Vec<String>>,
+    pub lost: BTreeMap<String, Vec<Loss>>,
     /// How the system's doing broke it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flaw: Option<String>,

@@ -1,6 +1,5 @@
 //! A whole evaluation. Start reading at [`Evaluation::run`].
 
-use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
@@ -13,10 +12,11 @@ use super::config::EvalConfig;
 use super::images::EvalImages;
 use super::inputs;
 use super::judges::Judges;
+use super::leakage::leakage;
 use super::likelihood;
 use super::measures::catalogue::{self, Available};
 use super::measures::text::{References, known_words};
-use super::report::{EvalReport, Failure, InputId, Measure, SCHEMA};
+use super::report::{EvalReport, Failure, InputId, LeakageReport, Measure, SCHEMA, SetLeakage};
 use super::rows::EvalRow;
 use super::sources::Sources;
 use super::stage::Stages;
@@ -24,6 +24,7 @@ use super::summary::{self, EvalSet, Summary};
 use super::systems::System;
 use super::table::Table;
 use crate::atomic::write_atomic;
+use crate::data::lines;
 use crate::error::{Error, Result};
 use crate::generator::Cancel;
 use crate::progress::Progress;
@@ -94,6 +95,7 @@ impl Evaluation<'_> {
 
         let mut report = self.summarise(&sets, &rows, measures);
         report.judges = judges.report();
+        report.leakage = self.leakage(&sets)?;
         report.cards = cards.into_iter().map(|card| card.checked(&report)).collect();
         report.elapsed_secs = started.elapsed().as_secs_f64();
         write_report(&self.run.join(REPORT), &report)?;
@@ -132,6 +134,32 @@ impl Evaluation<'_> {
             ngrams: judges.ngrams.is_some(),
             quality: judges.quality.is_some(),
         }
+    }
+
+    /// What of the sets stands in what systems were trained on.
+    fn leakage(&self, sets: &[EvalSet]) -> Result<Option<LeakageReport>> {
+        /// Examples that the report shows of a set.
+        const MOST: usize = 20;
+        let Some(config) = &self.config.leakage else { return Ok(None) };
+        let mut texts = Vec::new();
+        for path in &config.training {
+            texts.extend(training_texts(path)?);
+        }
+        self.progress.begin("leakage", Some(sets.len() as u64), "sets");
+        let of_set = |set: &EvalSet| {
+            self.cancel.check()?;
+            let inputs: Vec<&str> = set.inputs.iter().map(|input| input.user_input.as_str()).collect();
+            let found = leakage(&inputs, &texts, MOST);
+            self.progress.advance(1, "");
+            Ok(SetLeakage { set: set.config.name.clone(), found })
+        };
+        let found = sets.iter().map(of_set).collect::<Result<_>>()?;
+        self.progress.end();
+        Ok(Some(LeakageReport {
+            training: config.training.iter().map(|path| path.display().to_string()).collect(),
+            training_texts: texts.len(),
+            sets: found,
+        }))
     }
 
     fn summarise(&self, sets: &[EvalSet], rows: &[EvalRow], measures: Vec<Measure>) -> EvalReport {
@@ -176,6 +204,18 @@ impl Evaluation<'_> {
     }
 }
 
+/// The texts of a training file: lines of a `.txt`; of a `.jsonl` `text`, or the inputs `x` of pairs.
+fn training_texts(path: &Path) -> Result<Vec<String>> {
+    let is_jsonl = path.extension().is_some_and(|extension| extension == "jsonl");
+    if !is_jsonl {
+        return lines::read_texts(path, "text");
+    }
+    let text = |(number, line): (usize, &String)| {
+        lines::text_of(path, number, line, "text").or_else(|_| lines::text_of(path, number, line, "x"))
+    };
+    (1..).zip(&lines::read(path)?).map(text).collect()
+}
+
 /// Rows without a rewrite, and measures that failed.
 fn failures(rows: &[EvalRow]) -> Vec<Failure> {
     let of_row = |row: &EvalRow| {
@@ -218,6 +258,6 @@ pub fn read(run: &Path) -> Result<Findings> {
     let parse = |(number, line): (usize, &String)| {
         serde_json::from_str(line).map_err(|error| Error::line(&path, number, error.to_string()))
     };
-    let rows = (1..).zip(&crate::data::lines::read(&path)?).map(parse).collect::<Result<_>>()?;
+    let rows = (1..).zip(&lines::read(&path)?).map(parse).collect::<Result<_>>()?;
     Ok(Findings { report, rows })
 }

@@ -64,7 +64,8 @@ impl Sources {
                 match difference("", &was, &now) {
                     None => Ok(()),
                     Some((key, was, now)) => {
-                        let reason = format!("the run was started on something else: `{key}` was {was}, is {now}");
+                        let reason =
+                            format!("the run was started on something else: `{key}` was {was}, is {now}");
                         Err(Error::file(&path, reason))
                     }
                 }
@@ -81,7 +82,8 @@ fn difference(key: &str, a: &Value, b: &Value) -> Option<(String, Value, Value)>
             let mut names: Vec<&String> = a.keys().chain(b.keys()).collect();
             names.sort_unstable();
             names.dedup();
-            let value = |of: &serde_json::Map<String, Value>, name| of.get(name).cloned().unwrap_or(Value::Null);
+            let value =
+                |of: &serde_json::Map<String, Value>, name| of.get(name).cloned().unwrap_or(Value::Null);
             names.into_iter().find_map(|name| difference(&inside(name), &value(a, name), &value(b, name)))
         }
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {

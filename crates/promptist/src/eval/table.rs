@@ -62,7 +62,8 @@ impl Table<'_> {
         let mut all = Vec::new();
         for set in sets {
             let systems = self.of.systems.iter().filter(|system| system.covers(&set.inputs));
-            let cells: Vec<Rows> = systems.map(|system| self.cell(Cell { set, system })).collect::<Result<_>>()?;
+            let cells: Vec<Rows> =
+                systems.map(|system| self.cell(Cell { set, system })).collect::<Result<_>>()?;
             let mut cells: Vec<_> = cells.into_iter().map(Vec::into_iter).collect();
             for _ in &set.inputs {
                 all.extend(cells.iter_mut().filter_map(Iterator::next));
@@ -245,14 +246,15 @@ impl Table<'_> {
     fn add_images(&self, cell: Cell, rows: &mut [EvalRow]) -> Result<()> {
         let Some(images) = self.of.images else { return Ok(()) };
         let stage = stage(cell, "images", rows.len(), IMAGE_CHUNK);
-        let scores: Vec<Vec<Result<RewriteImages, String>>> = self.stages.run(stage, |chunk: Range<usize>| {
-            let (pairs, places) = pairs(&rows[chunk.clone()]);
-            let mut scores = vec![Vec::new(); chunk.len()];
-            for (score, place) in images.score(&pairs, self.of.cancel)?.into_iter().zip(places) {
-                scores[place].push(score);
-            }
-            Ok(scores)
-        })?;
+        let scores: Vec<Vec<Result<RewriteImages, String>>> =
+            self.stages.run(stage, |chunk: Range<usize>| {
+                let (pairs, places) = pairs(&rows[chunk.clone()]);
+                let mut scores = vec![Vec::new(); chunk.len()];
+                for (score, place) in images.score(&pairs, self.of.cancel)?.into_iter().zip(places) {
+                    scores[place].push(score);
+                }
+                Ok(scores)
+            })?;
         for (row, scores) in rows.iter_mut().zip(scores) {
             for (rewrite, score) in row.rewrites.iter_mut().zip(scores) {
                 let values = score.and_then(|images| {

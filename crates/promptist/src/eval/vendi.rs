@@ -19,7 +19,10 @@ pub fn of_texts(words: &[Vec<String>]) -> Option<f64> {
         .iter()
         .map(|words| {
             let mut counts = HashMap::new();
-            words.windows(1).chain(words.windows(2)).for_each(|ngram| *counts.entry(ngram).or_default() += 1.0);
+            words
+                .windows(1)
+                .chain(words.windows(2))
+                .for_each(|ngram| *counts.entry(ngram).or_default() += 1.0);
             counts
         })
         .collect();
@@ -29,7 +32,8 @@ pub fn of_texts(words: &[Vec<String>]) -> Option<f64> {
         _ if i == j => 1.0,
         _ => cosine(&counts[i], &counts[j]),
     };
-    let kernel: Vec<Vec<f64>> = (0..n).map(|i| (0..n).map(|j| similarity(i.min(j), i.max(j))).collect()).collect();
+    let kernel: Vec<Vec<f64>> =
+        (0..n).map(|i| (0..n).map(|j| similarity(i.min(j), i.max(j))).collect()).collect();
     of_kernel(&kernel)
 }
 
@@ -55,7 +59,8 @@ fn cosine(a: &HashMap<&[String], f64>, b: &HashMap<&[String], f64>) -> f64 {
 fn eigenvalues(mut a: Vec<Vec<f64>>) -> Vec<f64> {
     let n = a.len();
     for _ in 0..MAX_SWEEPS {
-        let off: f64 = (0..n).flat_map(|p| (p + 1..n).map(move |q| (p, q))).map(|(p, q)| a[p][q] * a[p][q]).sum();
+        let off: f64 =
+            (0..n).flat_map(|p| (p + 1..n).map(move |q| (p, q))).map(|(p, q)| a[p][q] * a[p][q]).sum();
         if off < 1e-30 {
             break;
         }

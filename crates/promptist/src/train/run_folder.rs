@@ -87,7 +87,10 @@ mod tests {
         let found = |a: &str, b: &str| difference(a, b).expect("they differ");
         assert_eq!(found("a = 1\nb = 2", "a = 1\nb = 3"), ": `b` was 2, is 3");
         assert_eq!(found("a = 1", "a = 1\n[c]\nd = 'x'"), ": `c` was absent, is { d = \"x\" }");
-        assert_eq!(found("[[c]]\nd = 1\n[[c]]\nd = 2", "[[c]]\nd = 1\n[[c]]\nd = 5"), ": `c[1].d` was 2, is 5");
+        assert_eq!(
+            found("[[c]]\nd = 1\n[[c]]\nd = 2", "[[c]]\nd = 1\n[[c]]\nd = 5"),
+            ": `c[1].d` was 2, is 5"
+        );
         assert_eq!(difference("a = 1", "a = 1"), None);
     }
 }

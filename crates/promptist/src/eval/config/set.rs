@@ -36,7 +36,10 @@ impl SetConfig {
     pub(super) fn check(&self) -> Result<()> {
         // Pools are listed beside sets.
         if ["all", "in-domain", "out-of-domain"].contains(&self.name.as_str()) {
-            return Err(Error::config("sets.name", format!("`{}` is what a pool of sets is called", self.name)));
+            return Err(Error::config(
+                "sets.name",
+                format!("`{}` is what a pool of sets is called", self.name),
+            ));
         }
         match self.limit {
             Some(0) => Err(Error::config(format!("sets.{}.limit", self.name), "must be at least 1")),

@@ -86,7 +86,10 @@ fn unknown_keys_and_impossible_values_are_named() {
         (format!("{SYSTEM}{SET}limit = 0\n"), "sets.a.limit"),
         (format!("{SYSTEM}{SET}[diversity]\ngroups = 1\n"), "diversity.groups"),
         (format!("{SYSTEM}{SET}[leakage]\ntraining = []\n"), "leakage.training"),
-        (format!("{SYSTEM}{SET}[[reward]]\nname = \"i\"\nkind = \"image\"\nconfig = \"s\"\n"), "reward.i.kind"),
+        (
+            format!("{SYSTEM}{SET}[[reward]]\nname = \"i\"\nkind = \"image\"\nconfig = \"s\"\n"),
+            "reward.i.kind",
+        ),
         (system("kind = \"model\""), "systems.x.model"),
         (system("kind = \"model\"\nmodel = \"a\"\nmodels = [\"b\"]"), "systems.x.models"),
         (system("kind = \"model\"\nmodel = \"a\"\n[systems.decoding]\nnum_beam = 3"), "num_beam"),

@@ -37,7 +37,8 @@ pub fn measures(config: &EvalConfig, available: Available) -> Vec<Measure> {
     all.extend(config.reward.iter().map(|term| {
         let key = reward_key(term);
         let title = format!("reward `{}` (proxy)", term.name);
-        let what = "A reward that reads the text and sees no picture: it stands in for images and is no substitute.";
+        let what =
+            "A reward that reads the text and sees no picture: it stands in for images and is no substitute.";
         row(Proxy, &key, &title, Unit::Score, Higher, what)
     }));
     all.extend(judge_measures(available));
@@ -112,13 +113,47 @@ fn text_measures(config: &EvalConfig, available: Available) -> Vec<Measure> {
     let text = |key, title, unit, better, what| row(Text, key, title, unit, better, what);
     let share = |key, title, better, what| row(Text, key, title, Unit::Share, better, what);
     let count = |key, title, what| row(Text, key, title, Unit::Count, Neither, what);
-    let set = |key, title, what| Measure {
-        level: Level::Set,
-        ..row(Text, key, title, Unit::Share, Higher, what)
-    };
+    let set =
+        |key, title, what| Measure { level: Level::Set, ..row(Text, key, title, Unit::Share, Higher, what) };
     let mut all = vec![
-        primary(share("content_kept", "content kept", Higher, "Share of the input's content that the rewrite has.")),
-        share("all_content_kept", "keeping all content", Higher, "Share of rewrites that lose nothing of the input."),
+        primary(share(
+            "content_kept",
+            "content kept",
+            Higher,
+            "Share of the input's objects, attributes, counts, negations and names that the rewrite keeps.",
+        )),
+        share(
+            "all_content_kept",
+            "keeping all content",
+            Higher,
+            "Share of rewrites that lose nothing of the input.",
+        ),
+        share(
+            "objects_kept",
+            "objects kept",
+            Higher,
+            "Share of the things asked for, of inputs that ask for any.",
+        ),
+        share(
+            "attributes_kept",
+            "attributes kept",
+            Higher,
+            "Share of the qualities bound to things, likewise.",
+        ),
+        share("counts_kept", "counts kept", Higher, "Share of the numbers of things, likewise."),
+        share("negations_kept", "negations kept", Higher, "Share of what is said not to be there, likewise."),
+        share(
+            "names_kept",
+            "names kept",
+            Higher,
+            "Share of names, quoted text, dates and figures, likewise.",
+        ),
+        share(
+            "content_words_kept",
+            "content words kept",
+            Higher,
+            "Share of the input's content words that the rewrite has: a plainer measure of the same.",
+        ),
         primary(share(
             "degenerate",
             "degenerate",
@@ -131,7 +166,12 @@ fn text_measures(config: &EvalConfig, available: Available) -> Vec<Measure> {
             Lower,
             "Share of rewrites that are broken, be it by the user.",
         ),
-        share("three_modifiers", "adding ≥ 3 modifiers", Neither, "Share of rewrites with three or more style modifiers more."),
+        share(
+            "three_modifiers",
+            "adding ≥ 3 modifiers",
+            Neither,
+            "Share of rewrites with three or more style modifiers more.",
+        ),
         count("modifiers", "modifiers added", "Added phrases that are style modifiers."),
         count("added_phrases", "phrases added", "Added phrases, each once."),
         count("added_words", "words added", "Words of what was added."),
@@ -142,21 +182,61 @@ fn text_measures(config: &EvalConfig, available: Available) -> Vec<Measure> {
             Neither,
             "Tokens of the rewrite to the target's text encoder, special ones not counted.",
         ),
-        share("over_target", "over the encoder's length", Lower, "Share of rewrites whose end the target's encoder does not read."),
-        share("artist", "adding an artist", Lower, "Share of rewrites that name an artist whom the input does not."),
-        share("artist_of_list", "adding an artist of the embedded list", Lower, "The same, by the embedded list alone."),
+        share(
+            "over_target",
+            "over the encoder's length",
+            Lower,
+            "Share of rewrites whose end the target's encoder does not read.",
+        ),
+        share(
+            "artist",
+            "adding an artist",
+            Lower,
+            "Share of rewrites that name an artist whom the input does not.",
+        ),
+        share(
+            "artist_of_list",
+            "adding an artist of the embedded list",
+            Lower,
+            "The same, by the embedded list alone.",
+        ),
     ];
     if available.artists {
-        all.push(share("artist_of_file", "adding an artist of the file", Lower, "The same, by the config's file alone."));
+        all.push(share(
+            "artist_of_file",
+            "adding an artist of the file",
+            Lower,
+            "The same, by the config's file alone.",
+        ));
     }
     all.extend([
         share("unsafe", "unsafe", Lower, "Share of rewrites that break a rule of the safety filter."),
-        share("unsafe_added", "unsafe, of safe inputs", Lower, "Share of rewrites that break such a rule where the input breaks none."),
-        share("unchanged", "unchanged", Neither, "Share of rewrites that are the input, white space around it aside."),
-        share("refused", "refused", Neither, "Share of inputs to which a model's filter adds nothing because they are unsafe."),
+        share(
+            "unsafe_added",
+            "unsafe, of safe inputs",
+            Lower,
+            "Share of rewrites that break such a rule where the input breaks none.",
+        ),
+        share(
+            "unchanged",
+            "unchanged",
+            Neither,
+            "Share of rewrites that are the input, white space around it aside.",
+        ),
+        share(
+            "refused",
+            "refused",
+            Neither,
+            "Share of inputs to which a model's filter adds nothing because they are unsafe.",
+        ),
     ]);
     if available.known_words {
-        all.push(share("unknown_word", "adding an unknown word", Lower, "Share of rewrites with an added word that the training text has nowhere."));
+        all.push(share(
+            "unknown_word",
+            "adding an unknown word",
+            Lower,
+            "Share of rewrites with an added word that the training text has nowhere.",
+        ));
     }
     all.extend([
         set("distinct_1", "distinct words", "Distinct words over words of all that was added."),

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use crate::eval::statistics::Interval;
+use crate::statistics::Interval;
 
 /// The 97.5th percentile of the normal distribution.
 const Z: f64 = 1.959_963_984_540_054;
@@ -50,7 +50,10 @@ impl LeftOut {
         let first = of.first()?;
         let without =
             (0..first.without.len()).map(|row| of.iter().map(|each| each.without[row]).sum::<f64>() / count);
-        Some(Self { whole: of.iter().map(|each| each.whole).sum::<f64>() / count, without: without.collect() })
+        Some(Self {
+            whole: of.iter().map(|each| each.whole).sum::<f64>() / count,
+            without: without.collect(),
+        })
     }
 
     /// This less `other`, of the same inputs.

@@ -1,28 +1,51 @@
 //! What of the user's input a rewrite keeps, by measures' keys.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
-use crate::data::degenerate::{content_kept, content_words};
+use crate::data::degenerate::content_kept;
+use crate::eval::content::{ContentKept, Loss};
 
 /// Values by their keys, and what was lost by its kind.
 pub struct KeptValues {
-    /// `content_kept`, `all_content_kept`.
+    /// `content_kept` and `all_content_kept`, `content_words_kept`, and `objects_kept`, `attributes_kept`,
+    /// `counts_kept`, `negations_kept`, `names_kept` where the input asks for such.
     pub values: BTreeMap<String, f64>,
-    /// Content words that the rewrite lacks.
-    pub lost: BTreeMap<String, Vec<String>>,
+    /// Pieces of the input that the rewrite does not keep: `objects`, `attributes`, `counts`, `negations`, `names`.
+    pub lost: BTreeMap<String, Vec<Loss>>,
 }
 
 /// What `adapted_prompt` keeps of `user_input`.
 pub fn kept(user_input: &str, adapted_prompt: &str) -> KeptValues {
-    let kept = f64::from(content_kept(user_input, adapted_prompt));
-    let held: HashSet<String> = content_words(adapted_prompt).into_iter().collect();
-    let mut lost: Vec<String> = content_words(user_input);
-    lost.retain(|word| !held.contains(word));
-    let all = f64::from(u8::from(kept >= 1.0));
-    let values = [("content_kept", kept), ("all_content_kept", all)];
-    let mut lost_by_kind = BTreeMap::new();
-    if kept < 1.0 && !lost.is_empty() {
-        lost_by_kind.insert("words".to_owned(), lost);
+    let found = ContentKept::of(user_input, adapted_prompt);
+    let mut values: BTreeMap<String, f64> = [
+        ("content_kept", found.share()),
+        ("all_content_kept", f64::from(u8::from(found.is_kept()))),
+        ("content_words_kept", f64::from(content_kept(user_input, adapted_prompt))),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into();
+    let mut lost = BTreeMap::new();
+    for (kind, kept) in found.kinds() {
+        if let Some(share) = kept.share() {
+            values.insert(format!("{kind}_kept"), share);
+        }
+        if !kept.lost.is_empty() {
+            lost.insert(kind.to_owned(), kept.lost.clone());
+        }
     }
-    KeptValues { values: values.map(|(key, value)| (key.to_owned(), value)).into(), lost: lost_by_kind }
+    KeptValues { values, lost }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_that_are_not_asked_for_have_no_value() {
+        let found = kept("two red cats", "two blue cats, 8k");
+        assert_eq!((found.values["objects_kept"], found.values["attributes_kept"]), (1.0, 0.0));
+        assert_eq!((found.values["counts_kept"], found.values.get("negations_kept")), (1.0, None));
+        assert_eq!((found.values["all_content_kept"], found.lost["attributes"].len()), (0.0, 1));
+        assert_eq!(found.values["content_kept"], 2.0 / 3.0);
+    }
 }

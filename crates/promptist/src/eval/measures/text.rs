@@ -182,8 +182,7 @@ mod tests {
     }
 
     fn row(user_input: &str, adapted_prompt: &str) -> RewriteRow {
-        let rewrite =
-            Rewrite { adapted_prompt: adapted_prompt.to_owned(), decoded: None, cut_answer: None };
+        let rewrite = Rewrite { adapted_prompt: adapted_prompt.to_owned(), decoded: None, cut_answer: None };
         let subject =
             Subject { user_input, rewrite: &rewrite, model: 0, is_input: false, refuses: Some(false) };
         references().measure(subject).expect("a text")
@@ -195,7 +194,14 @@ mod tests {
             let row = row(user_input, adapted_prompt);
             keys.iter().map(|&key| row.values[key]).collect()
         };
-        let keys = ["content_kept", "degenerate", "modifiers", "three_modifiers", "added_phrases", "unchanged"];
+        let keys = [
+            "content_words_kept",
+            "degenerate",
+            "modifiers",
+            "three_modifiers",
+            "added_phrases",
+            "unchanged",
+        ];
         let found = values("a red fox", "a red fox, 8k, sharp focus, oil painting", &keys);
         assert_eq!(found, [1.0, 0.0, 3.0, 1.0, 3.0, 0.0]);
         assert_eq!(values("a dog", "a log, 8k, 8k", &keys[..2]), [0.0, 1.0]);

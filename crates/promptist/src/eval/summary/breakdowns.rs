@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::cells::interval;
+use super::cells::{mean, mean_difference};
 use super::views::differences;
 use super::{Summary, View};
 use crate::eval::report::{Breakdown, BreakdownBy, Level, Measure, MeasureFamily, SetKind};
@@ -54,7 +54,7 @@ fn of_measure(summary: &Summary, view: &View, measure: &Measure) -> Vec<Breakdow
         for &system in &systems {
             let of_system = values(system);
             let present: Vec<f64> = of_system.iter().flatten().copied().collect();
-            let difference = || interval(summary, &differences(&of_system, &of_baseline));
+            let difference = || mean_difference(summary, &differences(&of_system, &of_baseline));
             all.push(Breakdown {
                 set: view.report.name.clone(),
                 measure: measure.key.clone(),
@@ -62,7 +62,7 @@ fn of_measure(summary: &Summary, view: &View, measure: &Measure) -> Vec<Breakdow
                 by,
                 part: part.to_owned(),
                 n: present.len(),
-                interval: interval(summary, &present),
+                interval: mean(summary, measure, &present),
                 difference: if system == baseline { None } else { difference() },
             });
         }

@@ -3,9 +3,9 @@
 use rayon::prelude::*;
 
 use super::{Summary, View, set_level};
-use crate::eval::report::{Cell, Distribution, Level, Measure, MeasureFamily};
+use crate::eval::report::{Cell, Distribution, Level, Measure, MeasureFamily, Unit};
 use crate::eval::rows::EvalRow;
-use crate::eval::statistics::{Interval, bootstrap_mean};
+use crate::statistics::{Interval, bootstrap_mean, wilson};
 
 /// Parts of a histogram.
 const BINS: usize = 20;
@@ -17,9 +17,19 @@ pub fn cells(summary: &Summary) -> Vec<Cell> {
     tasks.par_iter().flat_map_iter(|(view, measure)| of_measure(summary, view, measure)).collect()
 }
 
-/// The mean of `values` with its interval.
-pub(super) fn interval(summary: &Summary, values: &[f64]) -> Option<Interval> {
+/// The mean of a measure's values with its interval: Wilson's of a share of yes and no, for resamples of few yes know too
+/// little about the next; of anything else, by bootstrap.
+pub(super) fn mean(summary: &Summary, measure: &Measure, values: &[f64]) -> Option<Interval> {
+    let is_yes_or_no = values.iter().all(|&value| value == 0.0 || value == 1.0);
+    if measure.unit == Unit::Share && is_yes_or_no {
+        return wilson(values.iter().filter(|&&value| value == 1.0).count(), values.len());
+    }
     bootstrap_mean(values, summary.config.resamples, summary.config.seed)
+}
+
+/// The mean of the differences of pairs with its interval.
+pub(super) fn mean_difference(summary: &Summary, differences: &[f64]) -> Option<Interval> {
+    bootstrap_mean(differences, summary.config.resamples, summary.config.seed)
 }
 
 fn of_measure(summary: &Summary, view: &View, measure: &Measure) -> Vec<Cell> {
@@ -59,7 +69,7 @@ fn of_rows(summary: &Summary, view: &View, measure: &Measure, system: usize) -> 
         n: values.len(),
         missing,
         undefined: rows.len() - missing - values.len(),
-        interval: interval(summary, &values),
+        interval: mean(summary, measure, &values),
         by_model: if has_several { (0..num_models).map(of_model).collect() } else { Vec::new() },
         distribution: None,
     }

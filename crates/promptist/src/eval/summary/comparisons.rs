@@ -14,14 +14,14 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::cells::interval;
+use super::cells::mean_difference;
 use super::views::differences;
 use super::{Summary, View, set_level};
 use crate::eval::report::{
     Better, Comparison, Counts, Fallen, Family, Level, Measure, MeasureFamily, SetKind, Verdict,
 };
 use crate::eval::rows::EvalRow;
-use crate::eval::statistics::{Interval, holm, sign_flip_test};
+use crate::statistics::{Interval, holm, sign_flip_test};
 
 /// Most systems of which all pairs are compared.
 pub const MAX_FOR_PAIRS: usize = 6;
@@ -67,11 +67,8 @@ pub fn fallen(summary: &Summary, comparisons: &[Comparison]) -> Vec<Fallen> {
                     Better::Lower => difference.low > 0.0,
                     Better::Neither => false,
                 };
-                let fallen = || Fallen {
-                    system: found.system.clone(),
-                    measure: measure.key.clone(),
-                    difference,
-                };
+                let fallen =
+                    || Fallen { system: found.system.clone(), measure: measure.key.clone(), difference };
                 is_worse.then(fallen)
             })
         })
@@ -88,19 +85,21 @@ fn pairs(num_systems: usize, baseline: usize) -> Vec<(usize, usize)> {
     pairs
 }
 
-fn of_rows(summary: &Summary, view: &View, measure: &Measure, (system, against): (usize, usize)) -> Comparison {
+fn of_rows(
+    summary: &Summary,
+    view: &View,
+    measure: &Measure,
+    (system, against): (usize, usize),
+) -> Comparison {
     let values = |system| view.values(system, &measure.key);
     let differences = differences(&values(system), &values(against));
     let sign = if measure.better == Better::Lower { -1.0 } else { 1.0 };
     let count = |holds: &dyn Fn(f64) -> bool| differences.iter().filter(|&&of| holds(sign * of)).count();
-    let counts = Counts {
-        wins: count(&|of| of > 0.0),
-        ties: count(&|of| of == 0.0),
-        losses: count(&|of| of < 0.0),
-    };
+    let counts =
+        Counts { wins: count(&|of| of > 0.0), ties: count(&|of| of == 0.0), losses: count(&|of| of < 0.0) };
     Comparison {
         n: differences.len(),
-        difference: interval(summary, &differences),
+        difference: mean_difference(summary, &differences),
         counts: Some(counts),
         p: sign_flip_test(&differences, summary.config.permutations, summary.config.seed),
         family: Some(family(measure, summary.systems[against] == summary.config.baseline())),
@@ -108,7 +107,12 @@ fn of_rows(summary: &Summary, view: &View, measure: &Measure, (system, against):
     }
 }
 
-fn of_set(summary: &Summary, view: &View, measure: &Measure, (system, against): (usize, usize)) -> Comparison {
+fn of_set(
+    summary: &Summary,
+    view: &View,
+    measure: &Measure,
+    (system, against): (usize, usize),
+) -> Comparison {
     let both = view.rows[system].iter().zip(&view.rows[against]);
     let both = both.filter_map(|(a, b)| Some(((*a)?, (*b)?)));
     let (a, b): (Vec<&EvalRow>, Vec<&EvalRow>) =

@@ -8,14 +8,12 @@ use crate::eval::rows::{EvalRow, RewriteRow};
 pub fn measured(key: &str, rows: &[&EvalRow]) -> Vec<LeftOut> {
     let num_models = rows.iter().map(|row| row.rewrites.len()).min().unwrap_or(0);
     let of_model = |model: usize| {
-        let rewrites = rows.iter().map(|row| &row.rewrites[model]);
-        let words = |rewrites: &mut dyn Iterator<Item = &RewriteRow>| -> Vec<Vec<String>> {
-            rewrites.map(|rewrite| folded(&rewrite.added_text)).collect()
-        };
+        let rewrites: Vec<&RewriteRow> = rows.iter().map(|row| &row.rewrites[model]).collect();
+        let words = || rewrites.iter().map(|of| folded(&of.added_text)).collect::<Vec<_>>();
         match key {
-            "distinct_1" => distinct(&words(&mut rewrites.into_iter()), 1),
-            "distinct_2" => distinct(&words(&mut rewrites.into_iter()), 2),
-            _ => distinct(&rewrites.map(phrase_keys).collect::<Vec<_>>(), 1),
+            "distinct_1" => distinct(&words(), 1),
+            "distinct_2" => distinct(&words(), 2),
+            _ => distinct(&rewrites.iter().map(|of| phrase_keys(of)).collect::<Vec<_>>(), 1),
         }
     };
     (0..num_models).map(of_model).collect()

@@ -64,7 +64,8 @@ pub fn views<'a>(sets: &[EvalSet], systems: &[&str], rows: &'a [EvalRow]) -> Vec
     let pool = |name: &str, kind: SetKind, domain: Option<Domain>| {
         let is_in = |set: &EvalSet| domain.is_none() || set.config.domain == domain;
         let members: Vec<usize> = (0..sets.len()).filter(|&idx| is_in(&sets[idx])).collect();
-        let places = members.iter().flat_map(|&idx| (0..sets[idx].inputs.len()).map(move |input| (idx, input)));
+        let places =
+            members.iter().flat_map(|&idx| (0..sets[idx].inputs.len()).map(move |input| (idx, input)));
         let places: Vec<Place> = places.collect();
         let of: Vec<String> = members.iter().map(|&idx| sets[idx].config.name.clone()).collect();
         (of.len() > 1).then(|| view(named(name, kind, of, domain), &places))

@@ -113,7 +113,8 @@ mod over_http {
 
     impl Server {
         pub fn new(settings: &OpenAiSettings, auth: &Auth) -> Result<Self> {
-            let address = Address::parse(&settings.url).map_err(|reason| Error::config("openai.url", reason))?;
+            let address =
+                Address::parse(&settings.url).map_err(|reason| Error::config("openai.url", reason))?;
             let base = address.url.trim_end_matches('/');
             Ok(Self {
                 client: Client::new(base, address.credentials.as_ref(), auth, settings.system_proxy),

@@ -107,7 +107,9 @@ mod tests {
     #[test]
     fn a_line_that_cannot_be_meant_is_named() {
         let good = "{\"user_input\": \"a cat\", \"adapted_prompt\": \"a cat, 8k\"}\n";
-        for line in ["{", "{\"user_input\": \"a\"}", "{\"user_input\": \"a cat\", \"adapted_prompt\": \"hd\"}"] {
+        for line in
+            ["{", "{\"user_input\": \"a\"}", "{\"user_input\": \"a cat\", \"adapted_prompt\": \"hd\"}"]
+        {
             let error = read(&format!("{good}{line}\n")).err().expect("refused").to_string();
             assert!(error.contains("r.jsonl:2: "), "{error}");
         }

@@ -71,9 +71,10 @@ impl System {
             SystemKind::File => {
                 Rewriter::File(FileRewrites::read(config.path.as_deref().ok_or_else(|| lacks("path"))?)?)
             }
-            SystemKind::OpenAi => {
-                Rewriter::Chat(ChatRewriter::new(config.openai.as_ref().ok_or_else(|| lacks("openai"))?, auth)?)
-            }
+            SystemKind::OpenAi => Rewriter::Chat(ChatRewriter::new(
+                config.openai.as_ref().ok_or_else(|| lacks("openai"))?,
+                auth,
+            )?),
         };
         Ok(Self { config: config.clone(), rewriter })
     }
@@ -112,11 +113,7 @@ impl System {
     /// [`Error::Interrupted`] if `cancel` was raised; [`Error::Http`] if a server is gone.
     pub fn rewrite(&self, inputs: &[Input], of_model: usize, cancel: &Cancel) -> Result<Vec<Outcome>> {
         cancel.check()?;
-        let plain = |text: &str| Rewrite {
-            adapted_prompt: text.to_owned(),
-            decoded: None,
-            cut_answer: None,
-        };
+        let plain = |text: &str| Rewrite { adapted_prompt: text.to_owned(), decoded: None, cut_answer: None };
         Ok(match &self.rewriter {
             Rewriter::Input => inputs.iter().map(|input| Ok(plain(&input.user_input))).collect(),
             Rewriter::Human => {
