@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 
 use promptist::eval::content::ContentKept;
-use proptest::prelude::*;
 
 #[derive(serde::Deserialize)]
 struct Row {
@@ -105,4 +104,20 @@ fn check(half: &str, text: &str, floors: [(f64, f64); 6]) {
 fn the_measures_read_the_rewrites_that_they_were_tuned_on() {
     let floors = [(0.98, 0.97), (0.94, 0.98), (0.97, 0.97), (0.97, 0.97), (0.97, 0.97), (0.97, 0.95)];
     check("dev", include_str!("data/content/dev.jsonl"), floors);
+}
+
+/// Rows that were written before the rules and that nobody tuned on.
+#[test]
+fn the_measures_read_the_rewrites_that_they_were_not_tuned_on() {
+    let floors = [(0.96, 0.9), (0.9, 0.97), (0.89, 0.95), (0.95, 0.95), (0.96, 0.98), (0.96, 0.96)];
+    check("test", include_str!("data/content/test.jsonl"), floors);
+}
+
+/// Rows for random inputs, tuned on after they were read once. A label of fewer than ten rows has no floor.
+#[test]
+fn the_measures_read_rewrites_of_random_inputs() {
+    let floors = [(0.98, 0.88), (0.79, 0.95), (0.84, 0.9), (0.0, 0.0), (0.0, 0.0), (0.9, 0.9)];
+    check("wild", include_str!("data/content/wild.jsonl"), floors);
+    let floors = [(0.94, 0.72), (0.82, 0.95), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.58, 0.8)];
+    check("fresh", include_str!("data/content/fresh.jsonl"), floors);
 }

@@ -42,7 +42,8 @@ fn bind_substances(scene: &mut Scene) {
             scene.things[idx].is_material = true;
             scene.things[owner].qualities.push(quality);
         } else if names_measure && ["in", "with", "of"].contains(&back(1)) {
-            let qualities = scene.things[idx].qualities.clone();
+            let listed = scene.things[idx].qualities.iter().filter(|quality| quality.category.is_some());
+            let qualities: Vec<Quality> = listed.cloned().collect();
             scene.things[owner].qualities.extend(qualities);
         } else if thing.lemma == "shape" && !thing.compounds.is_empty() {
             let quality = Quality::shape(&scene.words[thing.compounds[0]]);

@@ -92,6 +92,12 @@ fn class(words: &[Word], at: usize, before: &[Class]) -> Class {
     if in_class(Closed::Collectives) && next_is("of") {
         return Class::Collective;
     }
+    let leads_on = next.is_some_and(|next| Closed::Prepositions.has(&next.folded));
+    match folded {
+        "full" if next_is("of") => return Class::Adverb,
+        "straight" | "flat" if leads_on => return Class::Adverb,
+        _ => {}
+    }
     if let Some((category, value)) = lists::quality(folded) {
         return Class::Quality { category, value };
     }
@@ -134,7 +140,9 @@ fn number_or_figure(words: &[Word], at: usize, before: &[Class]) -> Class {
     let counts =
         next.is_some_and(|next| next.is_plural || inflects_alike(next) || (n == 1 && next.folded.len() > 2));
     let is_year = (1000..2100).contains(&n) && word.folded.len() == 4;
-    let is_part_of_name = previous == Some(Class::Noun) && word.gap != Gap::Hyphen && !counts;
+    // "Porsche 356", "F-22".
+    let is_make = word.gap == Gap::Hyphen && words[at.saturating_sub(1)].folded.chars().count() < 3;
+    let is_part_of_name = previous == Some(Class::Noun) && (is_make || (word.gap != Gap::Hyphen && !counts));
     match () {
         () if is_year && !counts => Class::Figure,
         () if is_part_of_name => Class::Figure,
@@ -167,9 +175,17 @@ fn verb_or_noun(words: &[Word], at: usize, before: &[Class]) -> Class {
         let is_phrase = at > 0 && word.starts_phrase() && ends_phrase;
         return if describes || predicates || is_phrase { Class::Participle } else { Class::Noun };
     }
-    let is_ing = folded.len() > 5 && folded.ends_with("ing");
+    let is_ing = folded.len() > 4 && folded.ends_with("ing");
     let is_ed = folded.len() > 3 && folded.ends_with("ed") && lists::is_adjectival(folded);
+    let goes_somewhere = next.is_some_and(|next| {
+        ["to", "into", "onto", "through", "towards", "toward"].contains(&next.folded.as_str())
+    });
     let verb = lists::verb(folded);
+    // "Generate a cat", "draw me a cat".
+    let commands = at == 0 && verb.is_some() && (opens_object || next.is_some_and(|next| next.is("me")));
+    if commands {
+        return Class::Verb;
+    }
     let is_part_of_verb =
         is_ing || is_ed || verb.is_some_and(|verb| !verb.is_often_noun && is_past(folded, verb));
     if is_part_of_verb {
@@ -185,7 +201,7 @@ fn verb_or_noun(words: &[Word], at: usize, before: &[Class]) -> Class {
                     | Class::Figure
             )
         );
-        let describes = next.is_some_and(|next| opens_noun(next));
+        let describes = next.is_some_and(opens_noun);
         // "playing football", after a comma, tells what somebody does.
         let tells = is_ing && word.gap == Gap::Comma && !Closed::Gerunds.has(folded);
         let after_ing = is_ing && previous == Some(Class::Conjunction);
@@ -207,6 +223,7 @@ fn verb_or_noun(words: &[Word], at: usize, before: &[Class]) -> Class {
                     || Closed::Determiners.has(folded)
                     || Closed::Prepositions.has(folded)
                     || Closed::Adverbs.has(folded)
+                    || Closed::Vague.has(folded)
                     || lists::number(folded).is_some()
                     || folded.ends_with("ing")
             });
@@ -221,6 +238,13 @@ fn verb_or_noun(words: &[Word], at: usize, before: &[Class]) -> Class {
             } else {
                 Class::Noun
             }
+        }
+        // "learns to play", "wrestlers skydive onto a mountain".
+        None if goes_somewhere
+            && previous == Some(Class::Noun)
+            && word.is_plural != words[at - 1].is_plural =>
+        {
+            Class::Verb
         }
         // "shares a milkshake": a plural that no article can follow.
         None if word.is_plural
@@ -280,10 +304,11 @@ fn mark_terms(words: &[Word], classes: &mut [Class]) {
             .map(|(taken, _)| taken);
         let artist = lexicon::longest_artist(&spelled[at..end]).filter(|taken| *taken > 1);
         let taken = term.max(artist).unwrap_or(0);
-        let stays =
-            |class: Class| !matches!(class, Class::Noun | Class::Verb | Class::Participle | Class::Figure);
-        if taken > 0 && (artist.is_some() || !(at..at + taken).any(|at| stays(classes[at]))) {
-            classes[at..at + taken].fill(Class::Term);
+        for class in &mut classes[at..at + taken] {
+            let is_open = matches!(class, Class::Noun | Class::Verb | Class::Participle | Class::Figure);
+            if is_open || artist.is_some() {
+                *class = Class::Term;
+            }
         }
         at += taken.max(1);
     }

@@ -39,6 +39,11 @@ pub(super) fn has_no_number(folded: &str) -> bool {
 /// What "smiling", "smile" and "smiles", "snow" and "snowy", "frost" and "frosted" have in common. Crude: only ever
 /// compared with another stem.
 pub(super) fn stem(folded: &str) -> String {
+    // "asleep" is sleeping.
+    let folded = match folded {
+        "asleep" | "awake" | "ablaze" | "aflame" | "afloat" | "aglow" | "adrift" => &folded[1..],
+        _ => folded,
+    };
     let base = lists::verb(folded).map_or(folded, |verb| verb.base);
     let (word, _) = singular(base);
     let mut stem = word.as_str();
@@ -101,6 +106,7 @@ mod tests {
             ("running", "runs"),
             ("muddy", "mud"),
             ("worn", "wearing"),
+            ("asleep", "sleeping"),
         ] {
             assert_eq!(stem(a), stem(b), "{a} {b}");
         }

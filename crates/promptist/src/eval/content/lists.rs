@@ -257,9 +257,7 @@ fn verbs() -> HashMap<String, VerbForm> {
         } else {
             format!("{}ing", doubled_or(base, root))
         };
-        for (word, form) in
-            [(base.to_owned(), form), (third, form), (past.replace("eed", "eed"), certain), (ing, certain)]
-        {
+        for (word, form) in [(base.to_owned(), form), (third, form), (past, certain), (ing, certain)] {
             verbs.entry(word).or_insert(form);
         }
         for word in words {

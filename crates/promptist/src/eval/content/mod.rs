@@ -37,6 +37,7 @@ mod names;
 mod negation;
 mod negations;
 mod objects;
+mod run;
 mod scene;
 #[cfg(test)]
 mod tests;

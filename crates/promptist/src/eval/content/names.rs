@@ -77,10 +77,14 @@ impl Name {
 
 /// Whether capitals say anything: not in titles, and not where all is shouted.
 fn heeds_capitals(words: &[Word]) -> bool {
-    let long: Vec<&Word> =
-        words.iter().filter(|word| word.folded.len() > 3 && word.quotation.is_none()).collect();
-    let capitalised = long.iter().filter(|word| word.is_capitalised()).count();
-    long.len() < 3 || capitalised * 10 < long.len() * 8 || (capitalised < 3 && long.len() < 4)
+    let outside =
+        words.iter().filter(|word| word.quotation.is_none() && word.text.starts_with(char::is_alphabetic));
+    let (mut all, mut capitalised) = (0, 0);
+    for word in outside {
+        all += 1;
+        capitalised += usize::from(word.is_capitalised());
+    }
+    all < 4 || capitalised * 10 < all * 8
 }
 
 fn quoted(words: &[Word], at: usize) -> Option<Name> {
@@ -93,6 +97,12 @@ fn quoted(words: &[Word], at: usize) -> Option<Name> {
 fn known(words: &[Word], at: usize) -> Option<Name> {
     let spelled: Vec<&str> = words[at..].iter().take(5).map(|word| word.folded.as_str()).collect();
     let (taken, spellings) = lists::known_name(&spelled)?;
+    // "french fries" are of nowhere.
+    let of_nowhere =
+        |word: &Word| OF_NOWHERE.iter().any(|(name, thing)| *name == spelled[0] && *thing == word.lemma);
+    if words.get(at + 1).is_some_and(of_nowhere) {
+        return None;
+    }
     if (at + 1..at + taken).any(|at| words[at].starts_phrase()) {
         return None;
     }
@@ -101,6 +111,20 @@ fn known(words: &[Word], at: usize) -> Option<Name> {
         .extend(spellings.iter().map(|spelling| spelling.iter().map(|word| (*word).to_owned()).collect()));
     Some(name)
 }
+
+const OF_NOWHERE: &[(&str, &str)] = &[
+    ("french", "fry"),
+    ("french", "toast"),
+    ("french", "horn"),
+    ("french", "press"),
+    ("french", "bulldog"),
+    ("french", "door"),
+    ("french", "window"),
+    ("danish", "pastry"),
+    ("turkey", "sandwich"),
+    ("china", "cup"),
+    ("swiss", "cheese"),
+];
 
 fn artist(words: &[Word], at: usize) -> Option<Name> {
     let spelled: Vec<lexicon::Word> = words[at..]
@@ -126,7 +150,12 @@ fn capitalised(words: &[Word], at: usize) -> Option<Name> {
             .is_some_and(|word| word.is_capitalised() && word.quotation.is_none() && word.text != "I")
     };
     let begins = words[at].gap == Gap::Stop;
-    if !is_capital(at) || (words[at].folded.len() < 2 && !begins && !after_letter(words, at)) {
+    // "F-22".
+    let is_make = words
+        .get(at + 1)
+        .is_some_and(|next| next.gap == Gap::Hyphen && next.folded.starts_with(|c: char| c.is_ascii_digit()));
+    let is_letter = words[at].folded.len() < 2;
+    if !is_capital(at) || (is_letter && !begins && !is_make && !after_letter(words, at)) {
         return None;
     }
     // "TV", unless it is part of more.
@@ -166,7 +195,7 @@ fn capitalised(words: &[Word], at: usize) -> Option<Name> {
     }
     let is_number = |at: usize| words[at].folded.starts_with(|c: char| c.is_ascii_digit());
     let capitals = (at..end).filter(|at| !is_number(*at)).count();
-    let is_common = begins && capitals < 2;
+    let is_common = begins && capitals < 2 && !is_make;
     (!is_common).then(|| Name::new(words, at..end, Kind::Proper))
 }
 
@@ -187,6 +216,10 @@ fn figure(scene: &Scene, at: usize) -> Option<Name> {
         return None;
     }
     let mut name = Name::new(&scene.words, at..at + 1, Kind::Literal);
+    // "the year 1985" is 1985.
+    if at > 0 && scene.words[at - 1].is("year") {
+        name.span.start -= 1;
+    }
     // "the 1980s" are "the 80s".
     if let Some(decade) = word.folded.strip_suffix('s').and_then(|years| years.strip_prefix("19")) {
         name.spellings.push(vec![format!("{decade}s")]);
@@ -242,7 +275,7 @@ fn is_in_part(spelling: &[String], words: &[Word]) -> bool {
 }
 
 /// One letter left out, put in, changed or swapped with the next, in a long word of letters alone.
-fn is_misspelled(a: &str, b: &str) -> bool {
+pub(super) fn is_misspelled(a: &str, b: &str) -> bool {
     let is_word = |text: &str| text.len() > 5 && text.chars().all(char::is_alphabetic);
     if !is_word(a) || !is_word(b) || a.len().abs_diff(b.len()) > 1 {
         return false;

@@ -2,6 +2,7 @@
 
 use super::inflection::stem;
 use super::lists::{self, Closed};
+use super::names::is_misspelled;
 use super::scene::{Scene, Thing};
 use super::words::Word;
 use super::{Asked, Kept, LossKind};
@@ -55,11 +56,17 @@ pub(super) fn compare(asked: &Asked<'_>, given: &Scene, found: &[Found]) -> Kept
 
 /// Whether a thing shows something: not a place in the picture, not the picture, not what is denied.
 pub(super) fn is_object(thing: &Thing) -> bool {
-    !thing.is_negated
-        && !thing.is_material
-        && !(Closed::Relations.has(&thing.lemma) && thing.compounds.is_empty())
-        && !Closed::Framing.has(&thing.lemma)
-        && !matches!(thing.lemma.as_str(), "shape" | "color" | "colour")
+    let lemma = thing.lemma.as_str();
+    let is_place = Closed::Relations.has(lemma) && thing.compounds.is_empty();
+    let is_measure = matches!(lemma, "shape" | "color" | "colour");
+    // "8 k", "- n 8": what generators' settings leave.
+    let is_letter = lemma.chars().count() < 2;
+    !(thing.is_negated
+        || thing.is_material
+        || is_place
+        || is_measure
+        || is_letter
+        || Closed::Framing.has(lemma))
 }
 
 /// The things of the output that may be `thing`.
@@ -86,19 +93,30 @@ fn matches(asked: &Asked<'_>, thing: &Thing, given: &Scene) -> Vec<usize> {
         }
         if let Some(&kind) = kind {
             let lemma = &asked.scene.words[kind].lemma;
-            return other.span.clone().any(|at| given.words[at].lemma == *lemma);
+            return other.span.clone().chain([other.head]).any(|at| given.words[at].lemma == *lemma);
         }
         if is_name {
-            return other.span.clone().any(|at| name_words.contains(&given.words[at].lemma.as_str()));
+            return other
+                .span
+                .clone()
+                .chain([other.head])
+                .any(|at| name_words.contains(&given.words[at].lemma.as_str()));
         }
         let other_closed = given.closed_name(other);
         lists::stands_for(&other.lemma, &thing.lemma)
+            || is_corrected(&thing.lemma, &other.lemma)
             || lists::stands_for(&other_closed, &thing.lemma)
             || lists::stands_for(&other_closed, &closed)
             || lists::stands_for(&other.lemma, &closed)
             || (nouns.len() > 1 && nouns == self::nouns(given, other))
     });
     found.map(|(idx, _)| idx).collect()
+}
+
+/// Whether two long words are one, spelled rightly in the output: prompters correct what people mistype.
+fn is_corrected(asked: &str, found: &str) -> bool {
+    const SHORTEST: usize = 8;
+    asked.len() >= SHORTEST && found.len() >= SHORTEST && is_misspelled(asked, found)
 }
 
 /// The nouns of a thing in the order of the alphabet: "raccoon mother" is "mother raccoon".
@@ -126,7 +144,9 @@ fn missing_compound(asked: &Asked<'_>, thing: &Thing, given: &Scene, found: &[us
         let is_here = found.iter().any(|&idx| {
             let other = &given.things[idx];
             let is_noun = |word: &Word| {
-                lists::stands_for(&word.lemma, &noun.lemma) || stem(&word.folded) == stem(&noun.folded)
+                lists::stands_for(&word.lemma, &noun.lemma)
+                    || is_corrected(&noun.lemma, &word.lemma)
+                    || stem(&word.folded) == stem(&noun.folded)
             };
             // "a cup of hot coffee", but not "a truck on fire".
             let end = other.span.end;

@@ -57,6 +57,9 @@ impl Word {
     }
 }
 
+/// The most words of a text that a picture is to show.
+const LONGEST_QUOTATION: usize = 6;
+
 /// The words of a prompt in plain text.
 pub(super) fn words(text: &str) -> Vec<Word> {
     let quotations = quotations(text);
@@ -88,6 +91,13 @@ pub(super) fn words(text: &str) -> Vec<Word> {
         let quotation = quotations.iter().position(|range| range.contains(&start));
         push(&mut words, &text[start..end], gap, quotation);
     }
+    // What is to be written in a picture is short; a long quotation is a prompt in quotation marks.
+    for quotation in 0..quotations.len() {
+        let is_in = |word: &Word| word.quotation == Some(quotation);
+        if words.iter().filter(|word| is_in(word)).count() > LONGEST_QUOTATION {
+            words.iter_mut().filter(|word| is_in(word)).for_each(|word| word.quotation = None);
+        }
+    }
     join_known_pairs(words)
 }
 
@@ -108,7 +118,8 @@ fn gap(between: &str, is_first: bool) -> Gap {
     match between.trim() {
         // What is glued in other ways ("a/b", "a+b") are two phrases, and quotation marks part nothing.
         "" => Gap::Space,
-        "-" | "‐" | "‑" if !white => Gap::Hyphen,
+        // "jack-o'-lantern".
+        "-" | "‐" | "‑" | "'-" | "’-" if !white => Gap::Hyphen,
         "_" | "&" => Gap::Space,
         marks if marks.chars().all(|c| "\"'“”„«»‘’「」『』*`´#".contains(c)) => Gap::Space,
         _ => Gap::Comma,
