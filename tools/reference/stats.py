@@ -173,7 +173,7 @@ def bootstraps(rng: np.random.Generator) -> Case:
     converged = [
         bootstrap_converged("normal", rng.normal(size=40)),
         bootstrap_converged("lognormal", rng.lognormal(size=60)),
-        bootstrap_converged("shares", (np.arange(50) < 21).astype(float)),
+        bootstrap_converged("ties", rng.integers(0, 4, 50).astype(float)),
     ]
     return {"means": means, "correlations": correlations, "converged": converged}
 

@@ -18,15 +18,16 @@ use promptist::statistics::{
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// Of every formula, relative to 1 or to the number if that is larger.
+/// Of every formula, relative to 1 or to the number if that is larger. Seen: 3.0e-11, in the correlation of numbers near a
+/// million; 4.4e-13 elsewhere.
 const TOLERANCE: f64 = 1e-10;
-/// Of strengths: choix stops its search that early.
+/// Of strengths: choix stops its search early. Seen: 1.1e-8.
 const STRENGTH_TOLERANCE: f64 = 1e-6;
-/// Of an effect found by statsmodels' root finder.
+/// Of an effect found by statsmodels' root finder. Seen: 2.9e-7.
 const EFFECT_TOLERANCE: f64 = 1e-6;
 /// Of an interval's ends with 20,000 resamples here and 200,000 there, in standard errors of the mean. A 2.5th percentile
 /// of 20,000 draws has itself a standard error of √(0.025 · 0.975 / 20,000) / 0.058 = 0.019 of them for a normal
-/// distribution, more in a long tail.
+/// distribution, more in a long tail. Seen: 0.049.
 const DRAW_TOLERANCE: f64 = 0.1;
 
 fn golden<T: DeserializeOwned>(name: &str) -> T {
@@ -224,8 +225,8 @@ fn sign_flips_are_scipy_s_permutations_of_samples() {
     let mut largest = 0.0_f64;
     for SignFlipCase { differences, p } in random {
         let found = sign_flip_test(&differences, 50_000, 1).expect("values");
-        // Both are drawn; scipy doubles one tail, which doubles its variance.
-        let draw = (p * (1.0 - p) * (1.0 / 50_000.0 + 2.0 / resamples as f64)).sqrt();
+        // Both are drawn. scipy doubles the smaller tail, whose chance is half of p.
+        let draw = (p * (1.0 - p) / 50_000.0 + p * (2.0 - p) / resamples as f64).sqrt();
         let off = (found - p).abs() / draw;
         assert!(off < 4.0, "{found}, expected {p} ± {draw}");
         largest = largest.max(off);

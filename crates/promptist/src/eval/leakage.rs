@@ -31,9 +31,10 @@ pub enum Kind {
     /// A training text has the same words, but for case, accents and punctuation.
     Exact,
     /// A training text has nearly the same pairs of words: Jaccard similarity of at least
-    /// [`THRESHOLD`](crate::data::near_duplicates::THRESHOLD).
+    /// [`THRESHOLD`].
     Near,
-    /// At least [`OVERLAP`] of its n-grams stand in training texts, all of them together.
+    /// At least [`OVERLAP`] of its n-grams stand in training texts, all of them together. Modifiers that many prompts end
+    /// in count like other words.
     Overlapping,
 }
 

@@ -6,18 +6,17 @@
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::binomial::wilson;
 use super::bounds;
 use super::interval::Interval;
-
-/// Most of the resamples that may have no value of a statistic, as strengths of a system that won everything there.
-const MOST_WITHOUT_VALUE: f64 = 0.05;
 
 /// The mean of `values` and its studentised bootstrap interval over `resamples` resamples; `None` if there are no
 /// values or one is not finite. For paired data the values are the pairs' differences.
 ///
-/// Where resamples of equal values are so common that the studentised interval has no end (few values, or nearly all of
-/// them equal), it is the percentile interval. Of equal values, or a single one, the interval has no width, whatever the
-/// truth: for shares, [`wilson`](super::wilson) knows better.
+/// Values that are one of two numbers make the mean a share, whose interval is [`wilson`]'s between the two. Where
+/// resamples of equal values are so common that the studentised interval has no end (nearly all values are equal, or
+/// there are a few of them), it is the percentile interval. Of equal values, or a single one, the interval has no width,
+/// whatever the truth: ask [`wilson`] itself where the other number is known.
 pub fn bootstrap_mean(values: &[f64], resamples: usize, seed: u64) -> Option<Interval> {
     let n = values.len();
     if n == 0 || values.iter().any(|value| !value.is_finite()) {
@@ -26,6 +25,9 @@ pub fn bootstrap_mean(values: &[f64], resamples: usize, seed: u64) -> Option<Int
     let (mean, standard_error) = mean_and_error(values.iter().copied(), n);
     if resamples == 0 || standard_error == 0.0 {
         return Some(Interval { n, mean, low: mean, high: mean });
+    }
+    if let Some((low, high)) = share_of_two(values) {
+        return Some(Interval { n, mean, low, high });
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let (mut means, mut ratios): (Vec<f64>, Vec<f64>) = (0..resamples)
@@ -44,7 +46,8 @@ pub fn bootstrap_mean(values: &[f64], resamples: usize, seed: u64) -> Option<Int
 }
 
 /// The BCa interval of a statistic of `n` items over `resamples` resamples of their indices, around its value on all of
-/// them; `None` if there is no such value, or if more than one resample in twenty has none (fewer are left out).
+/// them; `None` if there is no such value. Resamples without one are left out: where they are common, the interval is of
+/// the cases in which there is one.
 ///
 /// `statistic` is also asked for all items but one, n times. Where that has no value, or the correction none, it is the
 /// percentile interval.
@@ -65,12 +68,23 @@ pub fn bootstrap_each(
     seed: u64,
     statistics: impl Fn(&[usize]) -> Option<Vec<f64>>,
 ) -> Option<Vec<Interval>> {
+    intervals(n, resamples, seed, 1.0, statistics)
+}
+
+/// [`bootstrap_each`], but `None` if more than this share of the resamples has no value.
+pub(super) fn intervals(
+    n: usize,
+    resamples: usize,
+    seed: u64,
+    most_without: f64,
+    statistics: impl Fn(&[usize]) -> Option<Vec<f64>>,
+) -> Option<Vec<Interval>> {
     let all: Vec<usize> = (0..n).collect();
     let estimates = statistics(&all)?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let resampled: Vec<Vec<f64>> =
         (0..resamples).filter_map(|_| statistics(&draw(n, &mut rng).collect::<Vec<_>>())).collect();
-    if (resampled.len() as f64) < (1.0 - MOST_WITHOUT_VALUE) * resamples as f64 {
+    if (resamples - resampled.len()) as f64 > most_without * resamples as f64 {
         return None;
     }
     let without =
@@ -88,6 +102,19 @@ pub fn bootstrap_each(
         Interval { n, mean, low, high }
     };
     Some(estimates.iter().enumerate().map(interval).collect())
+}
+
+/// The ends of the mean's interval if all values are one of two numbers, and one of them more than once: two values
+/// that differ may be any two.
+fn share_of_two(values: &[f64]) -> Option<(f64, f64)> {
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if values.len() < 3 || values.iter().any(|&value| value != least && value != most) {
+        return None;
+    }
+    let share = wilson(values.iter().filter(|&&value| value == most).count(), values.len())?;
+    let between = |share: f64| least + share * (most - least);
+    Some((between(share.low), between(share.high)))
 }
 
 /// `n` indices below `n`, each drawn from all of them.
@@ -134,27 +161,40 @@ mod tests {
         check(&[2.0], 2.0);
         // The sum of ten tenths is not 1.
         check(&[0.1; 10], 0.1);
-        // A resample in four is all zeros or all ones: no studentised interval.
-        let found = bootstrap_mean(&[0.0, 1.0, 1.0], 1000, 1).expect("values");
-        assert_eq!((found.low, found.high), (0.0, 1.0));
+        // A resample in nine is of equal values: no studentised interval.
+        let found = bootstrap_mean(&[0.0, 1.0, 3.0], 1000, 1).expect("values");
+        assert_eq!((found.low, found.high), (0.0, 3.0));
+        let found = bootstrap_mean(&[1.0, 4.0], 1000, 1).expect("values");
+        assert_eq!((found.low, found.high), (1.0, 4.0));
         assert_eq!(bootstrap_mean(&[0.0, 1.0], 0, 1).map(|found| (found.low, found.high)), Some((0.5, 0.5)));
     }
 
     #[test]
-    fn resamples_without_a_value_are_left_out_until_there_are_too_many() {
+    fn one_of_two_numbers_is_a_share() {
+        let flags: Vec<f64> = (0..50).map(|i| f64::from(u8::from(i < 3))).collect();
+        let (found, share) =
+            (bootstrap_mean(&flags, 100, 1).expect("values"), wilson(3, 50).expect("trials"));
+        assert!((found.mean - share.mean).abs() < 1e-15);
+        assert_eq!((found.n, found.low, found.high), (50, share.low, share.high));
+        let scaled: Vec<f64> = flags.iter().map(|flag| 2.0 - 4.0 * flag).collect();
+        let found = bootstrap_mean(&scaled, 100, 1).expect("values");
+        assert!((found.low - (2.0 - 4.0 * share.high)).abs() < 1e-12);
+        assert!((found.high - (2.0 - 4.0 * share.low)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn resamples_without_a_value_are_left_out() {
         assert_eq!(bootstrap(3, 10, 1, |_| None), None);
         assert_eq!(bootstrap(0, 10, 1, |chosen| chosen.first().map(|&idx| idx as f64)), None);
-        // Without the last item there is no value: one resample in three of three, hardly one of 300.
-        let has_last = |n: usize| {
-            move |chosen: &[usize]| (n < 300 || chosen.contains(&(n - 1))).then_some(chosen[0] as f64)
-        };
-        assert!(bootstrap(200, 100, 1, has_last(200)).is_some());
         let (a, b) = ([1.0, 2.0, 3.0], [1.0, 3.0, 2.0]);
         let of = |chosen: &[usize]| {
             let (a, b): (Vec<f64>, Vec<f64>) = chosen.iter().map(|&idx| (a[idx], b[idx])).unzip();
-            spearman(&a, &b)
+            spearman(&a, &b).map(|correlation| vec![correlation])
         };
-        assert_eq!(bootstrap(3, 1000, 1, of), None);
+        // All three are the same item, so constant, in a resample of nine.
+        let found = intervals(3, 2000, 1, 0.2, of).expect("few are constant");
+        assert!(found[0].low < found[0].mean && found[0].mean < found[0].high, "{found:?}");
+        assert_eq!(intervals(3, 2000, 1, 0.05, of), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::bootstrap::bootstrap_each;
+use super::bootstrap::intervals;
 use super::interval::Interval;
 
 /// Newton steps allowed; a dozen are enough unless strengths run away.
@@ -12,6 +12,9 @@ const MAX_STEPS: usize = 200;
 
 /// Convergence: the gradient's largest entry, of the number of comparisons.
 const GRADIENT: f64 = 1e-13;
+
+/// Most of the resamples in which a system may win everything, where there is no regularisation.
+const MOST_INFINITE: f64 = 0.05;
 
 /// One answer: two systems and who won.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +57,8 @@ pub fn bradley_terry(
 ///
 /// `units` names the unit of each comparison: what would be drawn anew in another study, as the prompt, or the rater.
 /// Comparisons of one unit are drawn together, for they resemble each other. `n` is the number of units.
+///
+/// `None` where strengths have none, or if more than one resample in twenty has none: an end would be infinite.
 pub fn bradley_terry_intervals(
     num_systems: usize,
     comparisons: &[Comparison],
@@ -70,7 +75,7 @@ pub fn bradley_terry_intervals(
         by_unit.entry(unit).or_default().push(comparison);
     }
     let by_unit: Vec<Vec<Comparison>> = by_unit.into_values().collect();
-    bootstrap_each(by_unit.len(), resamples, seed, |chosen| {
+    intervals(by_unit.len(), resamples, seed, MOST_INFINITE, |chosen| {
         let comparisons: Vec<Comparison> =
             chosen.iter().flat_map(|&unit| by_unit[unit].iter().copied()).collect();
         bradley_terry(num_systems, &comparisons, regularisation)
@@ -96,14 +101,13 @@ impl Wins {
     /// Whether a chain of wins leads from everyone to everyone (Ford 1957).
     fn all_reach_all(&self) -> bool {
         let reaches_all = |has_won: &dyn Fn(usize, usize) -> bool| {
-            let n = self.0.len();
-            let mut reached = vec![false; n];
+            let mut reached = vec![false; self.0.len()];
             let mut next = vec![0];
             reached[0] = true;
             while let Some(from) = next.pop() {
-                for to in 0..n {
-                    if !reached[to] && has_won(from, to) {
-                        reached[to] = true;
+                for (to, reached) in reached.iter_mut().enumerate() {
+                    if !*reached && has_won(from, to) {
+                        *reached = true;
                         next.push(to);
                     }
                 }
@@ -261,6 +265,16 @@ mod tests {
         assert_eq!(bradley_terry(2, &[win(0, 1)], -0.1), None);
         assert_eq!(bradley_terry(2, &[win(0, 1)], f64::NAN), None);
         assert_eq!(bradley_terry_intervals(2, &[win(0, 1)], &[], 0.1, 100, 1), None);
+    }
+
+    #[test]
+    fn an_end_that_may_be_infinite_is_none() {
+        let comparisons: Vec<Comparison> =
+            (0..12).map(|i| if i < 11 { win(0, 1) } else { win(1, 0) }).collect();
+        let units: Vec<usize> = (0..12).collect();
+        // The one loss is in two resamples of three.
+        assert_eq!(bradley_terry_intervals(2, &comparisons, &units, 0.0, 500, 3), None);
+        assert!(bradley_terry_intervals(2, &comparisons, &units, 0.01, 500, 3).is_some());
     }
 
     #[test]
