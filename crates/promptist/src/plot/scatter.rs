@@ -80,10 +80,17 @@ impl Scatter<'_> {
             let [x_low, x, x_high] = point.x;
             let [y_low, y, y_high] = point.y;
             let stroke = colour.stroke_width(2);
-            chart.draw_series([[(x_low, y), (x_high, y)], [(x, y_low), (x, y_high)]].map(|ends| PathElement::new(ends, stroke)))?;
+            chart.draw_series(
+                [[(x_low, y), (x_high, y)], [(x, y_low), (x, y_high)]]
+                    .map(|ends| PathElement::new(ends, stroke)),
+            )?;
             chart.draw_series([EmptyElement::at((x, y))
                 + Circle::new((0, 0), RADIUS, colour.filled())
-                + Text::new(point.name.clone(), (RADIUS + 4, -RADIUS - 14), ("sans-serif", 14).into_font().color(colour))])?;
+                + Text::new(
+                    point.name.clone(),
+                    (RADIUS + 4, -RADIUS - 14),
+                    ("sans-serif", 14).into_font().color(colour),
+                )])?;
         }
         root.present()?;
         Ok(())
@@ -101,14 +108,20 @@ mod tests {
     use super::*;
 
     fn scatter(points: Vec<ScatterPoint>) -> Option<String> {
-        let chart = Scatter { title: "a <b>", x_label: "relevance", y_label: "aesthetic", size: (560, 300), points };
+        let chart =
+            Scatter { title: "a <b>", x_label: "relevance", y_label: "aesthetic", size: (560, 300), points };
         chart.to_svg().expect("draws")
     }
 
     #[test]
     fn points_carry_names_and_intervals() {
-        let point = |name: &str, x: f64| ScatterPoint { name: name.into(), x: [x - 0.1, x, x + 0.1], y: [5.0, 5.5, 6.0] };
-        let svg = scatter(vec![point("x & y", 0.2), point("z", 0.4), point("gone", f64::NAN)]).expect("has points");
+        let point = |name: &str, x: f64| ScatterPoint {
+            name: name.into(),
+            x: [x - 0.1, x, x + 0.1],
+            y: [5.0, 5.5, 6.0],
+        };
+        let svg =
+            scatter(vec![point("x & y", 0.2), point("z", 0.4), point("gone", f64::NAN)]).expect("has points");
         assert_eq!(svg.matches("<circle").count(), 2);
         assert!(svg.contains("x &amp; y") && svg.contains("a &lt;b&gt;") && !svg.contains("gone"), "{svg}");
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use super::super::content::Loss;
 use super::super::report::{Better, Measure};
 use super::super::rows::{EvalRow, RewriteRow};
 use super::{View, numbers};
@@ -92,7 +93,8 @@ fn pair(
     images_root: Option<&Path>,
 ) -> Result<String> {
     let number = |row: &EvalRow, measure: &Measure| {
-        row.value(&measure.key).map_or("no value".to_owned(), |value| numbers::value(value, measure.unit, false))
+        row.value(&measure.key)
+            .map_or("no value".to_owned(), |value| numbers::value(value, measure.unit, false))
     };
     let mut html = format!("<article>\n<h4>{}</h4>\n<dl>\n", escape(&row.user_input));
     for row in [against, row] {
@@ -121,7 +123,12 @@ fn pair(
         .iter()
         .filter(|measure| measure.is_primary && measure.key != key.key && row.value(&measure.key).is_some())
         .map(|measure| {
-            format!("{} {} against {}", escape(&measure.title), number(row, measure), number(against, measure))
+            format!(
+                "{} {} against {}",
+                escape(&measure.title),
+                number(row, measure),
+                number(against, measure)
+            )
         })
         .collect();
     if !others.is_empty() {
@@ -142,7 +149,8 @@ fn pictures(rewrite: Option<&RewriteRow>, images_root: Option<&Path>) -> Result<
     for (j, (of_x, of_y)) in images.user_input.iter().zip(&images.adapted).take(MOST_IMAGES).enumerate() {
         let seed = images.seeds.as_ref().and_then(|seeds| seeds.get(j));
         let seed = seed.map_or(String::new(), |seed| format!(", seed {seed}"));
-        let number = |numbers: &[f32]| numbers.get(j).map_or("–".to_owned(), |number| format!("{number:.2}"));
+        let number =
+            |numbers: &[f32]| numbers.get(j).map_or("–".to_owned(), |number| format!("{number:.2}"));
         for (path, what, aesthetic) in
             [(of_x, "user input", &images.aesthetic_baseline), (of_y, "adapted", &images.aesthetic)]
         {
@@ -184,9 +192,16 @@ fn sample(rows: &[&EvalRow], set: &str, index: usize) -> String {
     html
 }
 
+/// What of the input is not kept, and what stands in its place.
 fn lost(rewrite: &RewriteRow) -> String {
+    let one = |loss: &Loss| match &loss.instead {
+        Some(instead) => format!("{} (now {})", escape(&loss.what), escape(instead)),
+        None => escape(&loss.what),
+    };
     let kinds = rewrite.lost.iter().filter(|(_, lost)| !lost.is_empty());
-    let kinds = kinds.map(|(kind, lost)| format!("{}: {}", escape(kind), escape(&lost.join(", "))));
+    let kinds = kinds.map(|(kind, lost)| {
+        format!("{}: {}", escape(kind), lost.iter().map(one).collect::<Vec<_>>().join(", "))
+    });
     kinds.collect::<Vec<_>>().join("; ")
 }
 

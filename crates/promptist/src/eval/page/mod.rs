@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::report::{
-    EvalReport, Measure, MeasureFamily, SetKind, SetLeakage, SetReport, SystemReport, Verdict,
+    EvalReport, LeakageReport, Measure, MeasureFamily, SetKind, SetLeakage, SetReport, SystemReport, Verdict,
 };
 use super::rows::EvalRow;
 use crate::error::Result;
@@ -58,12 +58,12 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     fn new(report: &'a EvalReport, rows: &'a [EvalRow]) -> Self {
-        let rows = || report.measures.iter().filter(|measure| measure.is_of_rows());
-        let key = rows()
+        let of_rows = || report.measures.iter().filter(|measure| measure.is_of_rows());
+        let key = of_rows()
             .find(|measure| measure.is_primary && measure.family == MeasureFamily::Image)
-            .or_else(|| rows().find(|measure| measure.family == MeasureFamily::Proxy))
-            .or_else(|| rows().find(|measure| measure.is_primary))
-            .or_else(|| rows().next());
+            .or_else(|| of_rows().find(|measure| measure.family == MeasureFamily::Proxy))
+            .or_else(|| of_rows().find(|measure| measure.is_primary))
+            .or_else(|| of_rows().next());
         let whole = report.sets.iter().find(|set| set.kind == SetKind::All).or(report.sets.first());
         Self { report, rows, key, whole: whole.map_or("", |set| set.name.as_str()) }
     }
@@ -99,7 +99,9 @@ fn set_title(set: &SetReport) -> String {
     let n = set.n;
     match set.kind {
         SetKind::Set | SetKind::SourceKind => format!("{} ({n} inputs{domain})", escape(&set.name)),
-        SetKind::Domain | SetKind::All => format!("{}: {} ({n} inputs)", escape(&set.name), escape(&set.of.join(" + "))),
+        SetKind::Domain | SetKind::All => {
+            format!("{}: {} ({n} inputs)", escape(&set.name), escape(&set.of.join(" + ")))
+        }
     }
 }
 
@@ -133,7 +135,9 @@ fn findings(view: &View) -> String {
     let Some(key) = view.key else { return html };
     html += "<ul>\n";
     for system in view.others() {
-        let Some(found) = report.comparison(view.whole, &key.key, &system.name, &report.baseline) else { continue };
+        let Some(found) = report.comparison(view.whole, &key.key, &system.name, &report.baseline) else {
+            continue;
+        };
         let Some(difference) = &found.difference else { continue };
         let verdict = match found.verdict {
             Verdict::Better => "<span class=\"better\">better</span> than",
@@ -165,7 +169,8 @@ fn findings(view: &View) -> String {
     }
     for fallen in &report.fallen {
         let measure = report.measure(&fallen.measure);
-        let (title, unit) = measure.map_or((fallen.measure.as_str(), super::report::Unit::Score), |m| (&m.title, m.unit));
+        let (title, unit) =
+            measure.map_or((fallen.measure.as_str(), super::report::Unit::Score), |m| (&m.title, m.unit));
         let _ = writeln!(
             html,
             "<p class=\"note alarm\">{} is worse than {} by a judge that no reward is made of: {}, {}.</p>",
@@ -183,23 +188,7 @@ fn trust(view: &View) -> String {
     let report = view.report;
     let mut html = "<h2 id=\"trust\">How far to trust it</h2>\n".to_owned();
     if let Some(leakage) = &report.leakage {
-        let _ = writeln!(
-            html,
-            "<h3>Inputs that stand in the training text</h3>\n<p class=\"dim\">{} texts of {}.</p>\n<div class=\"scroll\">\
-             <table><thead><tr><th>set</th><th>n</th><th>exact</th><th>near, exact included</th><th>n-grams of words \
-             in common</th></tr></thead><tbody>",
-            leakage.texts,
-            escape(&leakage.training.join(", "))
-        );
-        for SetLeakage { set, n, exact, near, overlap, .. } in &leakage.sets {
-            let overlap = numbers::mean(overlap.as_ref(), super::report::Unit::Share, false);
-            let _ = writeln!(
-                html,
-                "<tr><td>{}</td><td>{n}</td><td>{exact}</td><td>{near}</td><td class=\"number\">{overlap}</td></tr>",
-                escape(set)
-            );
-        }
-        html += "</tbody></table></div>\n";
+        html += &leaked(leakage);
     }
     html += "<h3>Comparisons corrected for together</h3>\n<p>Two-sided p of a mean difference of 0, by random signs. \
              A difference counts as found where the corrected p is below 0.05. Breakdowns by length and category are \
@@ -224,7 +213,51 @@ fn trust(view: &View) -> String {
     if !failures.is_empty() {
         html += "<details><summary>Which</summary><ul>\n";
         for failure in failures.iter().take(200) {
-            let _ = writeln!(html, "<li><code>{}</code>: {}</li>", escape(&failure.row_id), escape(&failure.reason));
+            let _ = writeln!(
+                html,
+                "<li><code>{}</code>: {}</li>",
+                escape(&failure.row_id),
+                escape(&failure.reason)
+            );
+        }
+        html += "</ul></details>\n";
+    }
+    html
+}
+
+/// What of the sets stands in the training text.
+fn leaked(leakage: &LeakageReport) -> String {
+    const SHOWN: usize = 10;
+    let mut html = format!(
+        "<h3>Inputs that stand in the training text</h3>\n<p class=\"dim\">{} texts of {}. An input counts once, as the \
+         worst that it is.</p>\n<div class=\"scroll\"><table><thead><tr><th>set</th><th>n</th><th>is a training text</th>\
+         <th>nearly is one</th><th>most of its n-grams</th><th>mean share of n-grams</th></tr></thead><tbody>",
+        leakage.training_texts,
+        escape(&leakage.training.join(", "))
+    );
+    for SetLeakage { set, found } in &leakage.sets {
+        let _ = writeln!(
+            html,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.1} % (n {})</td></tr>",
+            escape(set),
+            found.n,
+            found.exact,
+            found.near,
+            found.overlapping,
+            100.0 * found.mean_overlap,
+            found.n - found.too_short
+        );
+    }
+    html += "</tbody></table></div>\n";
+    for SetLeakage { set, found } in leakage.sets.iter().filter(|set| !set.found.examples.is_empty()) {
+        let _ = writeln!(html, "<details><summary>{}: the worst</summary><ul>", escape(set));
+        for example in found.examples.iter().take(SHOWN) {
+            let _ = writeln!(
+                html,
+                "<li>{} <span class=\"dim\">in training:</span> {}</li>",
+                escape(&example.user_input),
+                escape(&example.training_text)
+            );
         }
         html += "</ul></details>\n";
     }

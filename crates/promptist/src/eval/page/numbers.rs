@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::super::report::{Comparison, Counts, Unit, Verdict};
-use super::super::statistics::Interval;
+use crate::statistics::Interval;
 
 /// A value in its unit; `is_difference` writes the sign.
 pub(super) fn value(value: f64, unit: Unit, is_difference: bool) -> String {
@@ -14,7 +14,8 @@ pub(super) fn value(value: f64, unit: Unit, is_difference: bool) -> String {
         Unit::BitsPerByte | Unit::NatsPerToken | Unit::Cosine | Unit::Score => (value, 3, ""),
     };
     // What rounds to nothing has no sign.
-    let value = if format!("{:.digits$}", value.abs()).chars().all(|c| c == '0' || c == '.') { 0.0 } else { value };
+    let value =
+        if format!("{:.digits$}", value.abs()).chars().all(|c| c == '0' || c == '.') { 0.0 } else { value };
     let number = match is_difference {
         true => format!("{value:+.digits$}"),
         false => format!("{value:.digits$}"),
@@ -55,7 +56,9 @@ pub(super) fn mean_in_words(interval: &Interval, unit: Unit, is_difference: bool
 pub(super) fn p(comparison: &Comparison) -> String {
     let short = |p: f64| if p < 0.001 { "&lt; 0.001".to_owned() } else { format!("{p:.3}") };
     match (comparison.p, comparison.p_adjusted) {
-        (Some(p), Some(adjusted)) => format!("{}<span class=\"n\">before {}</span>", short(adjusted), short(p)),
+        (Some(p), Some(adjusted)) => {
+            format!("{}<span class=\"n\">before {}</span>", short(adjusted), short(p))
+        }
         (Some(p), None) => format!("{}<span class=\"n\">not corrected</span>", short(p)),
         _ => "<span class=\"dim\">no test</span>".to_owned(),
     }

@@ -14,7 +14,8 @@ pub(super) fn section(view: &View) -> Result<String> {
     for chart in [by_length(view)?, against(view)?] {
         charts += &framed(chart);
     }
-    let distributed = view.report.measures.iter().filter(|measure| measure.is_primary || is_key(view, measure));
+    let distributed =
+        view.report.measures.iter().filter(|measure| measure.is_primary || is_key(view, measure));
     for measure in distributed {
         charts += &framed(distribution(view, measure)?);
     }
@@ -53,9 +54,8 @@ fn by_length(view: &View) -> Result<Option<String>> {
                 && found.measure == key.key
                 && found.system == system.name
         });
-        let points: Vec<_> = found
-            .filter_map(|found| Some((lower_end(&found.part)?, found.interval?)))
-            .collect();
+        let points: Vec<_> =
+            found.filter_map(|found| Some((lower_end(&found.part)?, found.interval?))).collect();
         Line {
             name: system.name.clone(),
             points: points.iter().map(|(x, interval)| (*x, interval.mean)).collect(),
@@ -95,7 +95,8 @@ fn against(view: &View) -> Result<Option<String>> {
         unit if measure.title.contains(unit_name(unit)) => measure.title.clone(),
         unit => format!("{}, {}", measure.title, unit_name(unit)),
     };
-    Scatter { title: &title, x_label: &label(x), y_label: &label(y), size: HALF, points: points.collect() }.to_svg()
+    Scatter { title: &title, x_label: &label(x), y_label: &label(y), size: HALF, points: points.collect() }
+        .to_svg()
 }
 
 /// How a measure's values are distributed over the inputs, a line a system.

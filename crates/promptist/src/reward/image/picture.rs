@@ -71,6 +71,8 @@ mod tests {
     fn a_missing_file_is_said() {
         let html = embedded(Path::new("/nowhere.png"), "adapted").expect("no picture");
         assert!(html.contains("not there"));
-        assert!(tag(&RgbImage::new(2, 3), "adapted").expect("a picture").contains("width=\"2\" height=\"3\""));
+        assert!(
+            tag(&RgbImage::new(2, 3), "adapted").expect("a picture").contains("width=\"2\" height=\"3\"")
+        );
     }
 }
