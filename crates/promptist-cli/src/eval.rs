@@ -11,9 +11,9 @@ use promptist::atomic::write_atomic;
 use promptist::config_file::ConfigFile;
 use promptist::eval::config::EvalConfig;
 use promptist::eval::images::EvalImages;
-use promptist::eval::markdown;
 use promptist::eval::run::{Evaluation, Findings};
 use promptist::eval::systems::System;
+use promptist::eval::{markdown, page};
 use promptist::generator::Cancel;
 use promptist::http::{Auth, Secret};
 use promptist::prompter::Prompter;
@@ -40,8 +40,8 @@ models), prompt sets, and what to measure. Every system adapts every set; differ
 same inputs and tested, corrected for their number.
 
 Writes to the folder --out: config.toml (resolved), rows.jsonl (every rewrite with its measures, images
-and seeds), report.json (every number; docs/eval-report.md explains it) and report.md, and prints the
-tables. What was done is kept: after Ctrl-C or a crash the same command with --resume goes on, and
+and seeds), report.json (every number; docs/eval-report.md explains it), report.html (a page: tables,
+plots, losses and wins) and report.md, and prints the tables. What was done is kept: after Ctrl-C or a crash the same command with --resume goes on, and
 writes what it would have written. PROMPTIST_DATA names a folder to read in the place of
 ../shared/data; OPENAI_API_KEY is sent to systems of kind openai."
 )]
@@ -176,5 +176,8 @@ fn auth() -> Auth {
 fn write(out: &Path, findings: &Findings) -> Result<()> {
     let markdown = markdown::render(findings);
     write_atomic(out.join("report.md"), |file| file.write_all(markdown.as_bytes()))?;
+    let images_root = findings.report.images.as_ref().map(|images| out.join(&images.root));
+    let html = page::render(&findings.report, &findings.rows, images_root.as_deref())?;
+    write_atomic(out.join("report.html"), |file| file.write_all(html.as_bytes()))?;
     Ok(())
 }

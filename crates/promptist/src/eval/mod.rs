@@ -31,6 +31,7 @@ pub mod likelihood;
 pub mod markdown;
 pub mod measures;
 pub mod ngram;
+pub mod page;
 pub mod precision;
 pub mod replay;
 pub mod report;

@@ -3,22 +3,15 @@
 
 use std::fmt::Write as _;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use image::RgbImage;
-use image::codecs::jpeg::JpegEncoder;
-use image::imageops::{self, FilterType};
 
-use super::{ImageReward, PairScore, Summary};
-use crate::error::{Error, Result};
+use super::{ImageReward, PairScore, Summary, picture};
+use crate::error::Result;
 use crate::html::escape;
 use crate::reward::Pair;
 
 /// The page, with places for what is filled in.
 const PAGE: &str = include_str!("gallery.html");
-/// Pictures larger than this are made smaller for the page, in pixels of the longer side.
-const MAX_SIDE: u32 = 384;
-const JPEG_QUALITY: u8 = 88;
 
 /// The page of a run: `scores` are those of `pairs`. Images are those that the cache holds.
 ///
@@ -143,31 +136,10 @@ fn score_line(score: &PairScore) -> String {
 
 fn figure(image: Option<&RgbImage>, what: &str, numbers: &str) -> Result<String> {
     let picture = match image {
-        None => "<div class=\"gone\">not in the cache</div>".to_owned(),
-        Some(image) => {
-            let image = shrunk(image);
-            let mut jpeg = Vec::new();
-            JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY)
-                .encode_image(&image)
-                .map_err(|error| Error::Shape(format!("a picture of the gallery: {error}")))?;
-            format!(
-                "<img loading=\"lazy\" alt=\"{what}\" width=\"{}\" height=\"{}\" src=\"data:image/jpeg;base64,{}\">",
-                image.width(),
-                image.height(),
-                STANDARD.encode(jpeg)
-            )
-        }
+        None => picture::gone(),
+        Some(image) => picture::tag(image, what)?,
     };
     Ok(format!("<figure>{picture}<figcaption>{what}{numbers}</figcaption></figure>"))
-}
-
-fn shrunk(image: &RgbImage) -> RgbImage {
-    let side = image.width().max(image.height());
-    if side <= MAX_SIDE {
-        return image.clone();
-    }
-    let scaled = |length: u32| (u64::from(length) * u64::from(MAX_SIDE) / u64::from(side)).max(1) as u32;
-    imageops::resize(image, scaled(image.width()), scaled(image.height()), FilterType::Lanczos3)
 }
 
 #[cfg(test)]
@@ -181,11 +153,5 @@ mod tests {
         assert_eq!(adapted(&pair("a cat", "cats")), "<mark>cats</mark>");
         assert_eq!(adapted(&pair("a cat", "a cat ")), "<em>unchanged</em>");
         assert_eq!(adapted(&pair("a cat", " ")), "<em>empty: the input was drawn</em>");
-    }
-
-    #[test]
-    fn pictures_are_made_smaller_and_never_larger() {
-        assert_eq!(shrunk(&RgbImage::new(1000, 10)).dimensions(), (384, 3));
-        assert_eq!(shrunk(&RgbImage::new(7, 9)).dimensions(), (7, 9));
     }
 }

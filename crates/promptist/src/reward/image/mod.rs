@@ -6,6 +6,7 @@
 pub mod cache;
 pub mod config;
 pub mod gallery;
+pub mod picture;
 
 mod image_reward;
 mod relevance;

@@ -1,7 +1,8 @@
-//! Line charts as SVG text, for reports and model cards.
+//! Lines over a common axis, with bands.
 
 use plotters::prelude::*;
 
+use super::{COLOURS, RULE, bounds, margin, number};
 use crate::error::{Error, Result};
 
 /// A chart of one or more lines over a common axis.
@@ -41,20 +42,11 @@ pub enum LineStyle {
     Dotted,
 }
 
-/// The size of a chart that takes a page's width.
-pub const FULL: (u32, u32) = (860, 340);
-/// The size of one that shares it with another.
-pub const HALF: (u32, u32) = (560, 300);
-
 /// Pixels of height that a legend takes for each line, and for its frame.
 const LEGEND_ROW: f64 = 17.0;
 /// Pixels of a chart's height that are not the plot: title, margins, axis.
 const AXES: u32 = 90;
 const GREY: RGBColor = RGBColor(190, 196, 204);
-/// Told apart by people with any colour vision (Okabe and Ito).
-const COLOURS: [RGBColor; 4] =
-    [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
-
 impl LineChart<'_> {
     /// The chart as an SVG element; none if no line has a finite point.
     ///
@@ -94,7 +86,7 @@ impl LineChart<'_> {
             .configure_mesh()
             .x_desc(self.x_label)
             .light_line_style(TRANSPARENT)
-            .bold_line_style(RGBColor(230, 232, 235))
+            .bold_line_style(RULE)
             .x_label_formatter(&|x| number(*x))
             .y_label_formatter(&|y| number(*y))
             .draw()?;
@@ -128,7 +120,7 @@ impl LineChart<'_> {
                 .configure_series_labels()
                 .position(SeriesLabelPosition::UpperRight)
                 .background_style(WHITE.mix(0.85))
-                .border_style(RGBColor(230, 232, 235))
+                .border_style(RULE)
                 .draw()?;
         }
         root.present()?;
@@ -157,30 +149,6 @@ impl Line {
 
 fn finite(points: &[(f64, f64)]) -> impl Iterator<Item = (f64, f64)> {
     points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite())
-}
-
-/// Least and greatest, of x and of y.
-fn bounds(points: impl Iterator<Item = (f64, f64)>) -> Option<((f64, f64), (f64, f64))> {
-    points.fold(None, |bounds, (x, y)| {
-        let ((x_min, x_max), (y_min, y_max)) = bounds.unwrap_or(((x, x), (y, y)));
-        Some(((x_min.min(x), x_max.max(x)), (y_min.min(y), y_max.max(y))))
-    })
-}
-
-/// A width that is not 0, even around a single value, or one that only rounding spreads.
-fn margin(min: f64, max: f64) -> f64 {
-    let width = max - min;
-    if width > 1e-12 * max.abs().max(min.abs()) { width } else { max.abs().max(1.0) }
-}
-
-/// An axis label: as many digits as tell neighbours apart, thousands as they are spoken.
-fn number(value: f64) -> String {
-    match value.abs() {
-        0.0 => "0".to_owned(),
-        size if size >= 10_000.0 => format!("{}k", value / 1000.0),
-        size if size >= 0.01 => format!("{}", (value * 1000.0).round() / 1000.0),
-        _ => format!("{value:.1e}"),
-    }
 }
 
 #[cfg(test)]
@@ -221,11 +189,5 @@ mod tests {
         for y in [0.0, -3.0, 1e300, 1e-300] {
             assert!(chart(vec![(7.0, y)]).is_some(), "{y}");
         }
-    }
-
-    #[test]
-    fn axis_labels_are_short() {
-        let labels = [0.0, 12_000.0, 2.5, 0.3000001, -1.0, 8e-5].map(number);
-        assert_eq!(labels, ["0", "12k", "2.5", "0.3", "-1", "8.0e-5"]);
     }
 }
