@@ -79,12 +79,15 @@ impl Evaluation<'_> {
     /// [`Error::Interrupted`] if it was stopped.
     pub fn run(&self) -> Result<Findings> {
         let started = Instant::now();
-        run_folder::open(self.run, self.config, self.resume)?;
+        // What a config gets wrong is said before there is a folder.
+        self.check_files()?;
         let training_texts = self.training_texts()?;
         let references = self.references(&training_texts)?;
         let sets = self.sets(&references)?;
-        Sources::of(self.systems, &sets, self.images).check(self.run)?;
         let judges = Judges::open(self.config)?;
+
+        run_folder::open(self.run, self.config, self.resume)?;
+        Sources::of(self.systems, &sets, self.images).check(self.run)?;
         let measures = catalogue::measures(self.config, self.available(&references, &judges));
         let stages = Stages::open(self.run, self.progress, self.cancel)?;
 
@@ -100,6 +103,18 @@ impl Evaluation<'_> {
         report.elapsed_secs = started.elapsed().as_secs_f64();
         write_report(&self.run.join(REPORT), &report)?;
         Ok(Findings { report, rows })
+    }
+
+    /// Whether files that are read late are there.
+    fn check_files(&self) -> Result<()> {
+        let config = self.config;
+        let leakage = config.leakage.iter().flat_map(|part| &part.training);
+        let categories = config.categories.iter().flat_map(|part| [&part.landscape, &part.portrait]);
+        let likelihood = config.likelihood.iter().map(|part| &part.targets);
+        for path in leakage.chain(categories).chain(likelihood) {
+            std::fs::metadata(path).map_err(Error::io(path))?;
+        }
+        Ok(())
     }
 
     /// The sets with their inputs' lengths.
