@@ -304,7 +304,7 @@ class Check:
             else:
                 texts = [words(of["added_text"]) for of in rewrites]
                 found.append(distinct(texts, int(measure[-1])))
-        if not found:
+        if not found or any(of[0] == 0 for of in found):
             return None
         return float(np.mean([of[0] for of in found])), np.mean([of[1] for of in found], axis=0)
 
@@ -315,8 +315,8 @@ class Check:
             rows = self.rows_of(cell["set"], cell["system"])
             if measure["level"] == "set":
                 whole = [row for row in rows if "missing" not in row]
-                self.deviations.add("counts", len(whole), cell["n"], where)
                 found = self.left_out(cell["measure"], whole)
+                self.deviations.add("counts", len(whole) if found else 0, cell["n"], where)
                 if found and cell["interval"]:
                     self.deviations.add("means", found[0], cell["interval"]["mean"], where)
                     self.ends("jackknife", jackknife(*found), cell["interval"], where)

@@ -24,8 +24,8 @@ pub struct LeftOut {
     pub without: Vec<f64>,
 }
 
-/// Distinct n-grams over n-grams, 0 if there are none, of rows of items. N-grams do not cross rows.
-pub fn distinct<T: Hash + Eq>(rows: &[Vec<T>], n: usize) -> LeftOut {
+/// Distinct n-grams over n-grams of rows of items; `None` if there are none. N-grams do not cross rows.
+pub fn distinct<T: Hash + Eq>(rows: &[Vec<T>], n: usize) -> Option<LeftOut> {
     // Of each n-gram: the row where it stands, if in one alone.
     let mut found: HashMap<&[T], Option<usize>> = HashMap::new();
     for (row, items) in rows.iter().enumerate() {
@@ -40,7 +40,7 @@ pub fn distinct<T: Hash + Eq>(rows: &[Vec<T>], n: usize) -> LeftOut {
     let all: usize = sizes.iter().sum();
     let share = |distinct: usize, all: usize| distinct as f64 / all.max(1) as f64;
     let without = own.iter().zip(&sizes).map(|(own, size)| share(found.len() - own, all - size));
-    LeftOut { whole: share(found.len(), all), without: without.collect() }
+    (all > 0).then(|| LeftOut { whole: share(found.len(), all), without: without.collect() })
 }
 
 impl LeftOut {
@@ -92,6 +92,8 @@ mod tests {
             let named: Vec<Vec<String>> =
                 rows.iter().map(|row| row.iter().map(u8::to_string).collect()).collect();
             let found = distinct(&rows, n);
+            prop_assume!(found.is_some());
+            let found = found.expect("n-grams");
             prop_assert_eq!(found.whole, text::distinct(&named, n));
             for (row, without) in found.without.iter().enumerate() {
                 let mut others = named.clone();
@@ -111,7 +113,9 @@ mod tests {
         // The standard error of a mean: sqrt(0.3 / 5).
         assert_eq!((interval.n, interval.mean), (5, 0.6));
         assert!((interval.high - (0.6 + Z * (0.3_f64 / 5.0).sqrt())).abs() < 1e-12, "{interval:?}");
-        assert_eq!(distinct(&[vec![1, 2]], 1).interval(), None);
+        let one = distinct(&[vec![1, 2]], 1).expect("items");
+        assert_eq!((one.whole, one.interval()), (1.0, None));
+        assert_eq!(distinct(&[vec![1], vec![]], 2), None);
     }
 
     #[test]

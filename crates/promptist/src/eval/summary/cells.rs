@@ -79,13 +79,15 @@ fn of_set(summary: &Summary, view: &View, measure: &Measure, system: usize) -> C
     let rows: Vec<&EvalRow> = view.rows[system].iter().flatten().copied().collect();
     let whole: Vec<&EvalRow> = rows.iter().copied().filter(|row| row.missing.is_none()).collect();
     let found = set_level::measured(&measure.key, &whole);
+    // A system that adds nothing to any input says nothing twice, and nothing once.
+    let n = if found.is_empty() { 0 } else { whole.len() };
     Cell {
         set: view.report.name.clone(),
         measure: measure.key.clone(),
         system: summary.systems[system].to_owned(),
-        n: whole.len(),
+        n,
         missing: rows.len() - whole.len(),
-        undefined: 0,
+        undefined: whole.len() - n,
         interval: set_level::mean(&found).and_then(|found| found.interval()),
         by_model: if found.len() > 1 { found.iter().map(|found| found.whole).collect() } else { Vec::new() },
         distribution: None,

@@ -121,7 +121,7 @@ fn of_set(
     let difference = measured(&a).zip(measured(&b)).and_then(|(a, b)| a.minus(&b).interval());
     let is_clear = difference.is_some_and(|difference| difference.low > 0.0 || difference.high < 0.0);
     Comparison {
-        n: a.len(),
+        n: difference.map_or(0, |difference| difference.n),
         difference,
         verdict: verdict(measure, difference, is_clear),
         ..empty(summary, view, measure, (system, against))

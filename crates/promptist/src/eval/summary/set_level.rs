@@ -4,7 +4,8 @@ use crate::eval::measures::distinct::{LeftOut, distinct};
 use crate::eval::measures::text::folded;
 use crate::eval::rows::{EvalRow, RewriteRow};
 
-/// A measure of rows by each of the system's models. Rows must have a rewrite of every model.
+/// A measure of rows by each of the system's models; none if one of them adds nothing. Rows must have a rewrite of every
+/// model.
 pub fn measured(key: &str, rows: &[&EvalRow]) -> Vec<LeftOut> {
     let num_models = rows.iter().map(|row| row.rewrites.len()).min().unwrap_or(0);
     let of_model = |model: usize| {
@@ -16,7 +17,7 @@ pub fn measured(key: &str, rows: &[&EvalRow]) -> Vec<LeftOut> {
             _ => distinct(&rewrites.iter().map(|of| phrase_keys(of)).collect::<Vec<_>>(), 1),
         }
     };
-    (0..num_models).map(of_model).collect()
+    (0..num_models).map(of_model).collect::<Option<_>>().unwrap_or_default()
 }
 
 /// The mean over models; none of no model or no row.
