@@ -16,7 +16,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{Any, AnyPool, AssertSqlSafe, ConnectOptions, Executor, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, ConnectOptions, Connection, Executor, Transaction};
 
 use crate::build::questions::{Asks, NewStudy};
 use crate::error::{Error, Result};
@@ -56,9 +56,9 @@ impl Store {
     /// Makes the tables and fills them.
     pub(crate) async fn create(place: &Place, study: &NewStudy) -> Result<Self> {
         if let Place::Postgres { url, schema } = place {
-            let pool = pool(AnyPoolOptions::new(), url.parse()?).await?;
-            pool.execute(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).await?;
-            pool.close().await;
+            let mut connection = connect(&url.parse()?).await?;
+            connection.execute(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).await?;
+            connection.close().await?;
         }
         let store = Self::connect(place, true).await?;
         store.fill(study).await?;
@@ -73,8 +73,9 @@ impl Store {
     /// Takes a study's tables away again, where it could not be made whole.
     pub(crate) async fn remove(place: &Place) -> Result<()> {
         if let Place::Postgres { url, schema } = place {
-            let pool = pool(AnyPoolOptions::new(), url.parse()?).await?;
-            pool.execute(AssertSqlSafe(format!("DROP SCHEMA IF EXISTS {schema} CASCADE"))).await?;
+            let mut connection = connect(&url.parse()?).await?;
+            connection.execute(AssertSqlSafe(format!("DROP SCHEMA IF EXISTS {schema} CASCADE"))).await?;
+            connection.close().await?;
         }
         Ok(())
     }
@@ -106,7 +107,10 @@ impl Store {
                 Box::pin(async move { connection.execute(set_up).await.map(drop) })
             },
         );
-        let store = Self { pool: pool(pool_options, options).await?, begin, begin_reading };
+        // A pool would go on trying where nobody listens.
+        connect(&options).await?.close().await?;
+        let pool = pool_options.acquire_timeout(PATIENCE).connect_with(options).await?;
+        let store = Self { pool, begin, begin_reading };
         store.migrate().await?;
         Ok(store)
     }
@@ -222,9 +226,9 @@ impl Store {
     }
 }
 
-async fn pool(options: sqlx::pool::PoolOptions<Any>, to: AnyConnectOptions) -> Result<AnyPool> {
+async fn connect(to: &AnyConnectOptions) -> Result<AnyConnection> {
     install_default_drivers();
-    Ok(options.acquire_timeout(PATIENCE).connect_with(to).await?)
+    Ok(to.connect().await?)
 }
 
 /// 128 bits that nobody can guess, in hexadecimal digits.

@@ -11,15 +11,11 @@ use crate::test_study::{TestStudy, databases, plain};
 fn five_raters_at_once_lose_and_double_nothing() {
     for database in databases() {
         let study = TestStudy::new(12, 1, &database, plain());
-        let server = study.serve();
+        let server = &study.serve();
         let tokens = study.invite(5);
         let acknowledged: usize = std::thread::scope(|scope| {
-            let rate = |token: &'static str| {
-                let address = server.address;
-                move || Rater::begin(address, token).answer_all(|_, _| "a")
-            };
-            let raters: Vec<_> =
-                tokens.iter().map(|token| scope.spawn(rate(token.clone().leak()))).collect();
+            let rate = |token| move || Rater::begin(server.address, token).answer_all(|_, _| "a");
+            let raters: Vec<_> = tokens.iter().map(|token| scope.spawn(rate(token))).collect();
             raters.into_iter().map(|rater| rater.join().expect("no panic")).sum()
         });
         let answers = study.answers();
