@@ -13,10 +13,10 @@ const SCREENS = {
   desktop: { viewport: { width: 1280, height: 860 } },
   phone: { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true },
 };
-const REQUEST = "a lighthouse at dusk";
+const REQUESTS = ["a lighthouse at dusk", "a lighthouse", "hills and a lighthouse at night", "a light above the sea"];
 
 await mkdir(OUT, { recursive: true });
-const study = new Study({ inputs: 40, size: 384, draw: landscape, requests: Array(40).fill(REQUEST) });
+const study = new Study({ inputs: 40, size: 384, draw: landscape, requests: Array.from({ length: 40 }, (_, at) => REQUESTS[at % REQUESTS.length]) });
 await study.start();
 const browser = await chromium.launch(config.use.launchOptions);
 for (const [name, screen] of Object.entries(SCREENS)) {
@@ -28,7 +28,7 @@ for (const [name, screen] of Object.entries(SCREENS)) {
     if (process.argv[2]) await page.screenshot({ path: `${OUT}welcome-${name}-${colorScheme}.png` });
     await page.getByRole("button", { name: "I agree, begin" }).click();
     for (let place = 1; place <= 6; place += 1) {
-      await page.getByText(`${place} of `).waitFor();
+      await page.locator("#count", { hasText: new RegExp(`^${place} of `, "u") }).waitFor();
       await page.locator("#choose-a[aria-disabled=false]").waitFor();
       if (place < 6) await page.keyboard.press("ArrowLeft");
     }

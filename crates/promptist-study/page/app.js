@@ -226,7 +226,7 @@ function screen(name) {
   for (const id of SCREENS) byId(id).hidden = id !== name;
   if (!isNew) return;
   window.scrollTo(0, 0);
-  byId(name).querySelector("h1")?.focus({ preventScroll: true });
+  byId(name).querySelector("[tabindex='-1']")?.focus({ preventScroll: true });
 }
 
 function announce(text) {

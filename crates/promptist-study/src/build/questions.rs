@@ -169,7 +169,7 @@ fn checks(
             })
             .collect();
         if others.is_empty() {
-            let reason = "needs two inputs with different images";
+            let reason = "needs two inputs with different texts and images";
             return Err(promptist::Error::config("checks.unrelated", reason).into());
         }
         let other = others[rng.random_range(0..others.len())];

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod blind;
+mod cached;
 mod client;
 mod hostile;
 mod outcome;
