@@ -48,8 +48,9 @@ def main() -> None:
     arguments = parse()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     if arguments.checkpoint:
-        settings = (arguments.precision, arguments.num_beams, arguments.max_new_tokens)
-        workload = Workload.checkpoint(arguments.checkpoint, *settings)
+        names = ("num_beams", "max_new_tokens", "length_penalty")
+        settings = {name: getattr(arguments, name) for name in names}
+        workload = Workload.checkpoint(arguments.checkpoint, arguments.precision, settings)
     else:
         workload = Workload.mini(arguments.precision)
     with tempfile.TemporaryDirectory() as folder:
@@ -83,6 +84,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--precision", choices=("int8", "f32"), default="int8")
     parser.add_argument("--num-beams", type=int, default=8, help="with --checkpoint; 1 is greedy")
     parser.add_argument("--max-new-tokens", type=int, default=75, help="with --checkpoint")
+    parser.add_argument("--length-penalty", type=float, default=-1.0, help="with --checkpoint")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32, 128])
     parser.add_argument("--loads", type=float, nargs="*", default=[0.5, 0.8, 1.2, 2.0])
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")

@@ -53,15 +53,14 @@ class Workload:
         return cls("mini", "mini", precision, bodies, [])
 
     @classmethod
-    def checkpoint(cls, folder: Path, precision: str, num_beams: int, max_new_tokens: int) -> Workload:
-        """What bench/peers times: 64 prompts of 16 tokens, answers of equal length."""
-        settings: dict[str, Any] = {"num_beams": num_beams, "max_new_tokens": max_new_tokens}
-        settings.update(length_penalty=-1.0, keep="free")
+    def checkpoint(cls, folder: Path, precision: str, settings: dict[str, Any]) -> Workload:
+        """What bench/peers times: 64 prompts, of 16 tokens to GPT-2; `settings` are decoding's."""
+        settings = {**settings, "keep": "free"}
         texts = json.loads((folder / "prompts.json").read_text())["texts"]
         bodies = [{"user_input": text, **settings, "filter": False} for text in texts]
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
         return cls(
-            "GPT-2 124M, random weights", str(folder / "hf"), precision, bodies, [*flags, "--no-filter"]
+            folder.name, str(folder / "hf"), precision, bodies, [*flags, "--no-filter"]
         )
 
     def expected(self, program: Path) -> list[dict[str, Any]]:

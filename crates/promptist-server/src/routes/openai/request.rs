@@ -95,14 +95,21 @@ pub(crate) fn fit(
     Ok(())
 }
 
-/// The last user message of a conversation.
+/// Who may speak in a conversation.
+const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
+
+/// The last user message of a conversation. Of the others only the role is looked at.
 ///
 /// # Errors
-/// [`ApiError::Invalid`] if there is none.
+/// [`ApiError::Invalid`] if there is none, or if a message has no role or one that does not exist.
 pub(crate) fn last_user_message(messages: &Value) -> Result<String, ApiError> {
     let invalid = |reason: &str| Err(ApiError::invalid("messages", reason));
     let Value::Array(messages) = messages else { return invalid("`messages` is no list") };
-    let is_of_user = |message: &&Value| message.get("role").and_then(Value::as_str) == Some("user");
+    let role = |message: &Value| message.get("role").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if let Some(place) = messages.iter().position(|message| !ROLES.contains(&role(message).as_str())) {
+        return invalid(&format!("the role of message {place} must be one of {}", ROLES.join(", ")));
+    }
+    let is_of_user = |message: &&Value| role(message) == "user";
     let Some(message) = messages.iter().rev().find(is_of_user) else {
         return invalid("`messages` has no message whose role is `user`");
     };
@@ -183,6 +190,8 @@ mod tests {
             json!(null),
             json!([]),
             json!([{"role": "assistant", "content": "x"}]),
+            json!([{"role": "usher", "content": "x"}, {"role": "user", "content": "x"}]),
+            json!([{"content": "x"}, {"role": "user", "content": "x"}]),
             json!([{"role": "user"}]),
             json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]),
             json!([3, "x", {"role": "user", "content": [3]}]),
