@@ -15,6 +15,7 @@ pub mod config;
 pub mod diversity;
 pub mod fit;
 pub mod flaws;
+pub mod leakage;
 pub mod likelihood;
 pub mod markdown;
 pub mod ngram;
