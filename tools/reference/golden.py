@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
 from safetensors.torch import save
 
-GOLDEN_DIR = Path(__file__).resolve().parents[2] / "crates" / "promptist" / "tests" / "golden"
+from golden_json import GOLDEN_DIR as GOLDEN_DIR
+from golden_json import write_json as write_json
 
 
 def metadata(seed: int, dtype: str, **more: str) -> dict[str, str]:
@@ -34,20 +34,6 @@ def use_one_thread() -> None:
     """One thread, so that sums have one order and a second run writes the same bytes."""
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Writes `value` with one line for each entry of its lists, so that a diff can be read."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = []
-    for key, entry in value.items():
-        if isinstance(entry, list):
-            body = ",\n".join("  " + json.dumps(item, ensure_ascii=True) for item in entry)
-            lines.append(f"{json.dumps(key)}: [\n{body}\n]")
-        else:
-            lines.append(f"{json.dumps(key)}: {json.dumps(entry, ensure_ascii=True)}")
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    print(f"{path.relative_to(GOLDEN_DIR)}: {path.stat().st_size} bytes", file=sys.stderr)
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, str]) -> None:

@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # Writes every golden file anew.
 #
-#   tools/reference/regenerate.sh PYTHON PYTHON_DIVERSE [TOKENIZERS]
+#   tools/reference/regenerate.sh PYTHON PYTHON_DIVERSE PYTHON_STATISTICS [TOKENIZERS]
 #
-# PYTHON is the interpreter of requirements.txt, PYTHON_DIVERSE that of requirements-diverse.txt.
+# PYTHON is the interpreter of requirements.txt, PYTHON_DIVERSE that of requirements-diverse.txt,
+# PYTHON_STATISTICS that of requirements-statistics.txt.
 # TOKENIZERS is the folder with GPT-2's and CLIP's vocabularies; without it, the files of their ids stay.
 set -euo pipefail
 
 python=$1
 python_diverse=$2
-tokenizers=${3:-${PROMPTIST_DATA:-$(dirname "$0")/../../../shared/data}/tokenizers}
+python_statistics=$3
+tokenizers=${4:-${PROMPTIST_DATA:-$(dirname "$0")/../../../shared/data}/tokenizers}
 here=$(cd "$(dirname "$0")" && pwd)
 export OMP_NUM_THREADS=1
 
@@ -33,6 +35,7 @@ export OMP_NUM_THREADS=1
 "$python" "$here/clip_tiny.py"
 "$python" "$here/clip_images.py"
 "$python" "$here/clip_heads.py"
+"$python_statistics" "$here/stats.py"
 if [[ -d $tokenizers ]]; then
     "$python" "$here/tokenizer.py" "$tokenizers"
     "$python" "$here/clip_tokenizer.py" "$tokenizers"

@@ -29,6 +29,7 @@ pub mod progress;
 pub mod prompter;
 pub mod reward;
 mod simd;
+pub mod statistics;
 pub mod syntax;
 pub mod target;
 pub mod template;

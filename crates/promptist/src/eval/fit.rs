@@ -4,10 +4,10 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::statistics::{Interval, bootstrap_mean, random_others};
 use crate::decoding::teacher_forcing::{ForcedText, Observation};
 use crate::error::Result;
 use crate::prompter::Prompter;
+use crate::statistics::{Interval, bootstrap_mean, random_others};
 use crate::template::{self, Keep};
 use crate::tokenizer::Tokenizer;
 use crate::train::examples::Example;

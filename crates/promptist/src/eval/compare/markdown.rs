@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{CompareReport, MeasureComparison, SetComparison};
-use crate::eval::statistics::Interval;
+use crate::statistics::Interval;
 
 /// The report of a comparison as Markdown.
 pub fn render(report: &CompareReport) -> String {

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use crate::data::lexicon::words;
-use crate::eval::statistics::{Interval, bootstrap, spearman};
+use crate::statistics::{Interval, bootstrap, spearman};
 use crate::train::reward::ratings::Rating;
 
 /// Prompts that must have a word for it to be a feature.

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::FitReport;
 use super::config::Half;
-use crate::eval::statistics::Interval;
 use crate::reward::text::{Calibration, Family, LIMIT};
+use crate::statistics::Interval;
 
 /// Below this correlation with human quality the card says so before anything else.
 const WEAK: f64 = 0.2;

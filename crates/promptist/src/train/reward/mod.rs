@@ -30,7 +30,6 @@ use self::ratings::RatingReport;
 use crate::atomic::write_atomic;
 use crate::decoding::RawDecodingSettings;
 use crate::error::{Error, Result};
-use crate::eval::statistics::{Interval, bootstrap_mean};
 use crate::eval::text::commonest;
 use crate::model_source::ModelFiles;
 use crate::progress::Progress;
@@ -41,6 +40,7 @@ use crate::reward::text::ngrams::{self, Linear, LinearFit};
 use crate::reward::text::trunk::Trunk;
 use crate::reward::text::{Calibration, Family, RewardInfo, Scorer, bounded};
 use crate::reward::{Pair, Retention, TextReward};
+use crate::statistics::{Interval, bootstrap_mean};
 use crate::train::run_folder;
 
 /// Examples read between two looks at the stop flag.

@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use crate::data::lines;
 use crate::error::{Error, Result};
-use crate::eval::statistics::{Interval, bootstrap, spearman};
 use crate::reward::Pair;
+use crate::statistics::{Interval, bootstrap, spearman};
 
 /// One rated picture.
 #[derive(Debug, Clone, PartialEq)]
@@ -188,7 +188,7 @@ fn within_text(
             spearman(&scores, &quality)
         })
         .collect();
-    crate::eval::statistics::bootstrap_mean(&correlations, resamples, seed)
+    crate::statistics::bootstrap_mean(&correlations, resamples, seed)
 }
 
 #[cfg(test)]
