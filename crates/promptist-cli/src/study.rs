@@ -191,7 +191,9 @@ pub fn run(args: Args) -> Result<()> {
 impl NewArgs {
     fn run(self, runtime: &Runtime) -> Result<()> {
         if self.config.is_none() && self.input.is_empty() {
-            return Err(UsageError("neither --input nor --config: there is nothing to compare".to_owned()).into());
+            return Err(
+                UsageError("neither --input nor --config: there is nothing to compare".to_owned()).into()
+            );
         }
         let out = self.out.clone();
         let config = self.config()?;

@@ -129,7 +129,8 @@ fn a_server_that_is_killed_loses_no_answer_and_doubles_none() {
                 let place = question["place"].as_i64().expect("a place");
                 let choice = ["a", "b", "tie"][(place as usize + rater) % 3];
                 let nonce = format!("nonce-{rater}-{place}");
-                let vote = json!({"question": question["id"], "choice": choice, "nonce": nonce, "millis": 1500});
+                let vote =
+                    json!({"question": question["id"], "choice": choice, "nonce": nonce, "millis": 1500});
                 stand = insist(address, token, "POST", "/api/votes", &vote.to_string());
                 kept.push((place, choice.to_owned()));
                 acknowledged.fetch_add(1, Ordering::SeqCst);
@@ -171,7 +172,10 @@ fn a_server_that_is_killed_loses_no_answer_and_doubles_none() {
     assert!(stopped.expect("sh is everywhere").success());
     assert!(server.wait().expect("it ended").success());
     let report: Value = serde_json::from_str(&run(&["report", study, "--json"])).expect("JSON");
-    assert_eq!((&report["results_with_excluded"]["answers"], &report["raters"]["finished"]), (&json!(100), &json!(5)));
+    assert_eq!(
+        (&report["results_with_excluded"]["answers"], &report["raters"]["finished"]),
+        (&json!(100), &json!(5))
+    );
 }
 
 #[test]

@@ -133,11 +133,12 @@ impl Default for StudyConfig {
         Self {
             title: "Which images are better?".to_owned(),
             question: "Which images would you rather have for this request?".to_owned(),
-            instructions: "You will see a request that somebody made to an image generator, and two answers, A \
+            instructions:
+                "You will see a request that somebody made to an image generator, and two answers, A \
                            and B. Say which one you would rather have had, as if the request were yours.\n\n\
                            Look at both before you answer; you can enlarge an image. There are no right \
                            answers. You may stop at any time and go on later with the same link."
-                .to_owned(),
+                    .to_owned(),
             consent: "Your answers and how long each took are recorded under a number, not under your name. \
                       You may withdraw at any time, and your answers are then deleted."
                 .to_owned(),

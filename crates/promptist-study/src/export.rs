@@ -39,16 +39,26 @@ pub async fn export(study: &Study, format: Format) -> Result<String> {
 
 /// The columns of a CSV file, which are the fields of an object.
 const COLUMNS: [&str; 14] = [
-    "rater", "place", "question", "kind", "input_id", "user_input", "a", "b", "choice", "preferred", "secs",
-    "changes", "voted_at", "check",
+    "rater",
+    "place",
+    "question",
+    "kind",
+    "input_id",
+    "user_input",
+    "a",
+    "b",
+    "choice",
+    "preferred",
+    "secs",
+    "changes",
+    "voted_at",
+    "check",
 ];
 
 /// An answer. `a` and `b` are rows, `preferred` the row that was chosen.
 fn object(record: &Record, answer: &Answer) -> Value {
     let question = &record.questions[answer.question];
-    let ids = question.items.map(|(first, second)| {
-        [first, second].map(|item| record.items[item].row_id())
-    });
+    let ids = question.items.map(|(first, second)| [first, second].map(|item| record.items[item].row_id()));
     let sides = ids.clone().map(|[first, second]| match answer.is_swapped {
         false => [first, second],
         true => [second, first],

@@ -51,7 +51,8 @@ pub(crate) fn plan(loads: &[Load], amount: Amount, rng: &mut impl Rng) -> Vec<Pl
 
     // Every entry has a place on a line; what is put in between has a random one.
     let count = main.len();
-    let mut line: Vec<(f64, Planned)> = main.iter().enumerate().map(|(at, &planned)| (at as f64, planned)).collect();
+    let mut line: Vec<(f64, Planned)> =
+        main.iter().enumerate().map(|(at, &planned)| (at as f64, planned)).collect();
     for at in repeated(count, amount.repeats, rng) {
         let Planned { question, is_swapped, .. } = main[at];
         let repeat = Planned { question, is_swapped: !is_swapped, is_repeat: true };

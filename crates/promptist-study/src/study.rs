@@ -52,7 +52,8 @@ impl About {
 
     fn read(folder: &Path) -> Result<Self> {
         let refuse = |reason: String| Error::NoStudy { path: folder.to_owned(), reason };
-        let text = std::fs::read_to_string(folder.join(STUDY)).map_err(|e| refuse(format!("{STUDY}: {e}")))?;
+        let text =
+            std::fs::read_to_string(folder.join(STUDY)).map_err(|e| refuse(format!("{STUDY}: {e}")))?;
         let about: Self = serde_json::from_str(&text).map_err(|e| refuse(format!("{STUDY}: {e}")))?;
         // It becomes part of a statement.
         let is_id = about.id.len() == 32 && about.id.bytes().all(|byte| byte.is_ascii_hexdigit());

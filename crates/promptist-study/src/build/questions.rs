@@ -178,9 +178,8 @@ fn checks(
         checks.push(check(item.row.user_input.clone(), note, item.pictures.clone(), bad));
     }
     for given in &wanted.given {
-        let mut side = |paths: &[PathBuf]| {
-            paths.iter().map(|path| pictures.add(path)).collect::<Result<Vec<_>>>()
-        };
+        let mut side =
+            |paths: &[PathBuf]| paths.iter().map(|path| pictures.add(path)).collect::<Result<Vec<_>>>();
         let (good, bad) = (side(&given.good)?, side(&given.bad)?);
         checks.push(check(given.user_input.trim().to_owned(), "given".to_owned(), good, bad));
     }

@@ -101,11 +101,7 @@ fn id_of(user_input: &str) -> String {
 }
 
 /// Rows by input. `user_input_as` adds the input as it is as a system.
-pub(crate) fn group(
-    mut rows: Vec<Row>,
-    user_input_as: Option<&str>,
-    incomplete: Incomplete,
-) -> Result<Rows> {
+pub(crate) fn group(mut rows: Vec<Row>, user_input_as: Option<&str>, incomplete: Incomplete) -> Result<Rows> {
     if rows.is_empty() {
         return Err(Error::NoRows);
     }
@@ -200,12 +196,14 @@ mod tests {
     #[test]
     fn a_line_of_score_is_a_row() {
         let input = InputFile { file: PathBuf::from("some/ppo.jsonl"), system: Some("ppo".to_owned()) };
-        let line = r#"{"user_input": " a cat ", "adapted_prompt": "a cat, 8k", "score": 0.5, "seeds": [3, 4]}"#;
+        let line =
+            r#"{"user_input": " a cat ", "adapted_prompt": "a cat, 8k", "score": 0.5, "seeds": [3, 4]}"#;
         let row = parse(line, &input).expect("a row");
         assert_eq!((row.user_input.as_str(), row.system.as_str()), ("a cat", "ppo"));
         assert_eq!((row.images.len(), row.seeds.as_slice()), (0, [3, 4].as_slice()));
         assert_eq!(row.input_id, id_of("a cat"));
-        let line = r#"{"id": 7, "user_input": "a cat", "system": "b", "adapted_prompt": "", "images": ["a.png"]}"#;
+        let line =
+            r#"{"id": 7, "user_input": "a cat", "system": "b", "adapted_prompt": "", "images": ["a.png"]}"#;
         let row = parse(line, &input).expect("a row");
         assert_eq!((row.input_id.as_str(), row.system.as_str()), ("7", "b"));
         assert_eq!(row.images, [PathBuf::from("some/a.png")]);

@@ -89,20 +89,24 @@ fn bar(html: &mut String, pair: &PairResult) {
 
 fn pair_table(html: &mut String, pairs: &[PairResult]) {
     let head = ["system", "against", "wins", "ties", "losses", "inputs", "preferred", "Wilson", "p (Holm)"];
-    table(html, &head, pairs.iter().map(|pair| {
-        let share = |share: &Option<Interval>| share.as_ref().map_or("-".to_owned(), percent);
-        vec![
-            escape(&pair.first),
-            escape(&pair.second),
-            pair.wins.to_string(),
-            pair.ties.to_string(),
-            pair.losses.to_string(),
-            pair.inputs.to_string(),
-            share(&pair.preference),
-            share(&pair.preference_wilson),
-            pair.p_adjusted.map_or("-".to_owned(), |p| escape(&p_value(p))),
-        ]
-    }));
+    table(
+        html,
+        &head,
+        pairs.iter().map(|pair| {
+            let share = |share: &Option<Interval>| share.as_ref().map_or("-".to_owned(), percent);
+            vec![
+                escape(&pair.first),
+                escape(&pair.second),
+                pair.wins.to_string(),
+                pair.ties.to_string(),
+                pair.losses.to_string(),
+                pair.inputs.to_string(),
+                share(&pair.preference),
+                share(&pair.preference_wilson),
+                pair.p_adjusted.map_or("-".to_owned(), |p| escape(&p_value(p))),
+            ]
+        }),
+    );
 }
 
 fn strengths(html: &mut String, results: &Results) {
@@ -162,7 +166,11 @@ fn agreement(html: &mut String, results: &Results) {
     let kappa = agreement.self_kappa.map_or(String::new(), |kappa| format!(", kappa {kappa:.2}"));
     let questions = format!("{} questions with two raters or more", agreement.questions);
     let rows = [
-        ("Krippendorff&rsquo;s alpha, nominal", or_none(agreement.alpha_nominal.as_ref().map(number)), questions),
+        (
+            "Krippendorff&rsquo;s alpha, nominal",
+            or_none(agreement.alpha_nominal.as_ref().map(number)),
+            questions,
+        ),
         (
             "Krippendorff&rsquo;s alpha, ordinal",
             or_none(agreement.alpha_ordinal.as_ref().map(number)),
@@ -203,32 +211,49 @@ fn exclusions(html: &mut String, report: &Report) {
         let _ = writeln!(html, "<li>Rater {}: {}</li>", excluded.rater, escape(&excluded.reasons.join("; ")));
     }
     let all = &report.results_with_excluded;
-    let _ =
-        writeln!(html, "</ul>\n<p>With them ({} answers of {} raters):</p>", all.answers, all.raters);
+    let _ = writeln!(html, "</ul>\n<p>With them ({} answers of {} raters):</p>", all.answers, all.raters);
     pair_table(html, &all.pairs);
 }
 
 fn raters(html: &mut String, report: &Report) {
     *html += "<h2>Raters</h2>\n";
-    let head = ["rater", "answered", "checks passed", "repeats the same", "median", "share of A", "p", "ties", "changed"];
-    table(html, &head, report.rater_quality.iter().map(|rater| {
-        vec![
-            rater.rater.to_string(),
-            format!("{} of {}", rater.answered, rater.assigned),
-            format!("{} of {}", rater.checks_passed, rater.checks),
-            format!("{} of {}", rater.repeats_same, rater.repeats),
-            rater.median_secs.map_or("-".to_owned(), |secs| format!("{secs:.1} s")),
-            rater.share_of_a.as_ref().map_or("-".to_owned(), percent),
-            rater.side_bias_p.map_or("-".to_owned(), |p| escape(&p_value(p))),
-            rater.ties.to_string(),
-            rater.changed.to_string(),
-        ]
-    }));
+    let head = [
+        "rater",
+        "answered",
+        "checks passed",
+        "repeats the same",
+        "median",
+        "share of A",
+        "p",
+        "ties",
+        "changed",
+    ];
+    table(
+        html,
+        &head,
+        report.rater_quality.iter().map(|rater| {
+            vec![
+                rater.rater.to_string(),
+                format!("{} of {}", rater.answered, rater.assigned),
+                format!("{} of {}", rater.checks_passed, rater.checks),
+                format!("{} of {}", rater.repeats_same, rater.repeats),
+                rater.median_secs.map_or("-".to_owned(), |secs| format!("{secs:.1} s")),
+                rater.share_of_a.as_ref().map_or("-".to_owned(), percent),
+                rater.side_bias_p.map_or("-".to_owned(), |p| escape(&p_value(p))),
+                rater.ties.to_string(),
+                rater.changed.to_string(),
+            ]
+        }),
+    );
     *html += "<h2>Sides</h2>\n";
-    table(html, &["system", "against", "at A", "at B"], report.sides.iter().map(|side| {
-        let [a, b] = [side.first_at_a, side.first_at_b].map(|count| count.to_string());
-        vec![escape(&side.first), escape(&side.second), a, b]
-    }));
+    table(
+        html,
+        &["system", "against", "at A", "at B"],
+        report.sides.iter().map(|side| {
+            let [a, b] = [side.first_at_a, side.first_at_b].map(|count| count.to_string());
+            vec![escape(&side.first), escape(&side.second), a, b]
+        }),
+    );
 }
 
 fn rows(html: &mut String, report: &Report) {

@@ -111,9 +111,8 @@ fn pairs(record: &Record, main: &[&Answer], seed: u64) -> Vec<PairResult> {
         let inputs: Vec<(f64, f64)> =
             by_input.values().map(|verdicts| (points(verdicts), verdicts.len() as f64)).collect();
         let share = |drawn: &[usize]| {
-            let (sum, of) = drawn.iter().fold((0.0, 0.0), |(sum, of), &idx| {
-                (sum + inputs[idx].0, of + inputs[idx].1)
-            });
+            let (sum, of) =
+                drawn.iter().fold((0.0, 0.0), |(sum, of), &idx| (sum + inputs[idx].0, of + inputs[idx].1));
             Some(sum / of)
         };
         let differences: Vec<f64> = inputs.iter().map(|(sum, of)| 2.0 * sum / of - 1.0).collect();

@@ -18,7 +18,12 @@ pub(crate) fn wilson_share(sum: f64, n: usize) -> Option<Interval> {
     let centre = (mean + Z * Z / (2.0 * count)) / denominator;
     let half = Z / denominator * (mean * (1.0 - mean) / count + Z * Z / (4.0 * count * count)).sqrt();
     // Where all answers are one, rounding may step over the end by a bit.
-    Some(Interval { n, mean, low: (centre - half).max(0.0).min(mean), high: (centre + half).min(1.0).max(mean) })
+    Some(Interval {
+        n,
+        mean,
+        low: (centre - half).max(0.0).min(mean),
+        high: (centre + half).min(1.0).max(mean),
+    })
 }
 
 #[cfg(test)]

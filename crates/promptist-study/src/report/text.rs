@@ -52,7 +52,8 @@ fn results(text: &mut String, results: &Results) {
         let _ = writeln!(text, "  no answers");
         return;
     }
-    let mut rows = vec![row(["system", "against", "wins", "ties", "losses", "inputs", "preferred", "p (Holm)"])];
+    let mut rows =
+        vec![row(["system", "against", "wins", "ties", "losses", "inputs", "preferred", "p (Holm)"])];
     for pair in &results.pairs {
         rows.push(vec![
             pair.first.clone(),
@@ -78,8 +79,13 @@ fn results(text: &mut String, results: &Results) {
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "not enough answers".to_owned());
     let questions = agreement.questions;
     let nominal = or_none(agreement.alpha_nominal.as_ref().map(number));
-    let _ = writeln!(text, "  Krippendorff's alpha, nominal  {nominal}  ({questions} questions with two raters)");
-    let _ = writeln!(text, "  Krippendorff's alpha, ordinal  {}", or_none(agreement.alpha_ordinal.as_ref().map(number)));
+    let _ =
+        writeln!(text, "  Krippendorff's alpha, nominal  {nominal}  ({questions} questions with two raters)");
+    let _ = writeln!(
+        text,
+        "  Krippendorff's alpha, ordinal  {}",
+        or_none(agreement.alpha_ordinal.as_ref().map(number))
+    );
     let same = or_none(agreement.self_consistency.as_ref().map(|s| format!("{} of {}", percent(s), s.n)));
     let kappa = agreement.self_kappa.map_or(String::new(), |kappa| format!(", kappa {kappa:.2}"));
     let _ = writeln!(text, "  repeats answered as before     {same}{kappa}");
@@ -119,7 +125,8 @@ fn excluded(text: &mut String, report: &Report) {
 
 fn raters(text: &mut String, report: &Report) {
     let _ = writeln!(text, "\nRaters");
-    let mut rows = vec![row(["rater", "answered", "checks", "repeats same", "median", "share of A", "ties", "changed"])];
+    let mut rows =
+        vec![row(["rater", "answered", "checks", "repeats same", "median", "share of A", "ties", "changed"])];
     for rater in &report.rater_quality {
         rows.push(vec![
             rater.rater.to_string(),

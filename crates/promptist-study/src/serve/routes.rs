@@ -124,10 +124,7 @@ pub(super) async fn withdraw(
 }
 
 /// `GET /image/{id}`.
-pub(super) async fn image(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-) -> Result<Response, ApiError> {
+pub(super) async fn image(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, ApiError> {
     // The id is looked up and never a part of a path; the file's name is one that we gave.
     let file = app.store.picture(&id).await?.ok_or(ApiError::NotFound)?;
     let path = app.images.join(file);
@@ -158,7 +155,8 @@ async fn stands(app: &App, rater: Joined) -> Answer {
 fn wire(question: &Question) -> Value {
     let [a, b] = &question.sides;
     let urls = |ids: &[String]| -> Vec<String> { ids.iter().map(|id| format!("image/{id}")).collect() };
-    let answer = question.answer.map(|(choice, revision)| json!({"choice": choice.name(), "revision": revision}));
+    let answer =
+        question.answer.map(|(choice, revision)| json!({"choice": choice.name(), "revision": revision}));
     json!({
         "id": question.id, "place": question.place, "user_input": question.user_input,
         "a": urls(a), "b": urls(b), "answer": answer,

@@ -101,12 +101,11 @@ impl Store {
                 (url.parse()?, POSTGRES_CONNECTIONS, begin, set_up)
             }
         };
-        let pool_options = AnyPoolOptions::new().max_connections(connections).after_connect(
-            move |connection, _| {
+        let pool_options =
+            AnyPoolOptions::new().max_connections(connections).after_connect(move |connection, _| {
                 let set_up = AssertSqlSafe(set_up.clone());
                 Box::pin(async move { connection.execute(set_up).await.map(drop) })
-            },
-        );
+            });
         // A pool would go on trying where nobody listens.
         connect(&options).await?.close().await?;
         let pool = pool_options.acquire_timeout(PATIENCE).connect_with(options).await?;
@@ -140,12 +139,14 @@ impl Store {
 
     async fn fill(&self, study: &NewStudy) -> Result<()> {
         let mut transaction = self.begin().await?;
-        sqlx::query("INSERT INTO study (id, created_at, raters, dropped, the_same) VALUES (1, $1, 0, $2, $3)")
-            .bind(now())
-            .bind(study.dropped as i64)
-            .bind(study.the_same as i64)
-            .execute(&mut *transaction)
-            .await?;
+        sqlx::query(
+            "INSERT INTO study (id, created_at, raters, dropped, the_same) VALUES (1, $1, 0, $2, $3)",
+        )
+        .bind(now())
+        .bind(study.dropped as i64)
+        .bind(study.the_same as i64)
+        .execute(&mut *transaction)
+        .await?;
         for (place, system) in (0_i64..).zip(&study.systems) {
             sqlx::query("INSERT INTO system (place, name) VALUES ($1, $2)")
                 .bind(place)

@@ -68,10 +68,11 @@ impl Store {
 
     /// The rater of a link.
     pub(crate) async fn rater(&self, token: &str) -> Result<Option<Joined>> {
-        let row = sqlx::query("SELECT id, consented_at, withdrawn_at, withdrawn_votes FROM rater WHERE token = $1")
-            .bind(token)
-            .fetch_optional(&self.pool)
-            .await?;
+        let row =
+            sqlx::query("SELECT id, consented_at, withdrawn_at, withdrawn_votes FROM rater WHERE token = $1")
+                .bind(token)
+                .fetch_optional(&self.pool)
+                .await?;
         let Some(row) = row else { return Ok(None) };
         let (consented, withdrawn): (Option<i64>, Option<i64>) = (row.try_get(1)?, row.try_get(2)?);
         let state = match (consented, withdrawn) {

@@ -131,7 +131,8 @@ impl Store {
         // One view of all tables: a rater who withdraws meanwhile is there with all answers, or with none.
         let mut transaction = self.begin_reading().await?;
         let connection = &mut *transaction;
-        let systems = sqlx::query_scalar("SELECT name FROM system ORDER BY place").fetch_all(&mut *connection);
+        let systems =
+            sqlx::query_scalar("SELECT name FROM system ORDER BY place").fetch_all(&mut *connection);
         let systems: Vec<String> = systems.await?;
         let study = sqlx::query("SELECT dropped, the_same FROM study").fetch_one(&mut *connection).await?;
 
@@ -151,9 +152,8 @@ impl Store {
             });
         }
 
-        let rows = sqlx::query(
-            "SELECT user_input, first_item, second_item, check_note FROM question ORDER BY id",
-        );
+        let rows =
+            sqlx::query("SELECT user_input, first_item, second_item, check_note FROM question ORDER BY id");
         let mut questions = Vec::new();
         for row in rows.fetch_all(&mut *connection).await? {
             let (first, second): (Option<i64>, Option<i64>) = (row.try_get(1)?, row.try_get(2)?);
@@ -171,8 +171,7 @@ impl Store {
         );
         let mut raters = Vec::new();
         for row in rows.fetch_all(&mut *connection).await? {
-            let (consented_at, withdrawn_at): (Option<i64>, Option<i64>) =
-                (row.try_get(1)?, row.try_get(2)?);
+            let (consented_at, withdrawn_at): (Option<i64>, Option<i64>) = (row.try_get(1)?, row.try_get(2)?);
             let withdrawn_votes: i64 = row.try_get(3)?;
             raters.push(RaterRecord {
                 id: row.try_get(0)?,

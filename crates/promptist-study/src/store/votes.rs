@@ -103,11 +103,12 @@ impl Store {
         if is_there.rows_affected() == 0 {
             return Ok(Voted::Withdrawn);
         }
-        let place: Option<i64> = sqlx::query_scalar("SELECT place FROM assignment WHERE id = $1 AND rater = $2")
-            .bind(&vote.question)
-            .bind(rater)
-            .fetch_optional(&mut *transaction)
-            .await?;
+        let place: Option<i64> =
+            sqlx::query_scalar("SELECT place FROM assignment WHERE id = $1 AND rater = $2")
+                .bind(&vote.question)
+                .bind(rater)
+                .fetch_optional(&mut *transaction)
+                .await?;
         let Some(place) = place else { return Ok(Voted::Unknown) };
         let kept = sqlx::query("SELECT assignment, revision, choice FROM vote WHERE nonce = $1")
             .bind(&vote.nonce)
@@ -116,9 +117,8 @@ impl Store {
         if let Some(kept) = kept {
             let (question, revision, choice): (String, i64, String) =
                 (kept.try_get(0)?, kept.try_get(1)?, kept.try_get(2)?);
-            let is_this = question == vote.question
-                && revision == vote.revision
-                && choice == vote.choice.name();
+            let is_this =
+                question == vote.question && revision == vote.revision && choice == vote.choice.name();
             return Ok(if is_this { Voted::Kept } else { Voted::OutOfTurn });
         }
         let (answered, _) = counts(&mut transaction, rater).await?;

@@ -36,7 +36,9 @@ fn what_cannot_be_compared_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path();
     for (name, width) in [("a.png", 8), ("b.png", 8), ("wide.png", 16)] {
-        RgbImage::from_pixel(width, 8, image::Rgb([name.len() as u8, width as u8, 0])).save(path.join(name)).expect("saved");
+        RgbImage::from_pixel(width, 8, image::Rgb([name.len() as u8, width as u8, 0]))
+            .save(path.join(name))
+            .expect("saved");
     }
     fs::write(path.join("text.png"), "no picture").expect("written");
     fs::write(path.join("rows.jsonl"), "").expect("written");

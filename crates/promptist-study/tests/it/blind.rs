@@ -97,7 +97,9 @@ fn a_url_does_not_tell_whose_image_it_is() {
         Rater::begin(server.address, &token).answer_all(|rater, question: &Value| {
             let system = system_of(&rater.image(&question["a"][0])).expect("a pattern");
             at_a[system] += 1;
-            urls.extend([&question["a"][0], &question["b"][0]].map(|url| url.as_str().expect("one").to_owned()));
+            urls.extend(
+                [&question["a"][0], &question["b"][0]].map(|url| url.as_str().expect("one").to_owned()),
+            );
             "a"
         });
     }

@@ -14,8 +14,10 @@ fn looking(probability: f64, seed: u64) -> impl FnMut(&Rater, &Value) -> &'stati
     move |rater, question| {
         let systems = [&question["a"][0], &question["b"][0]].map(|url| system_of(&rater.image(url)));
         match systems {
-            [Some(0), Some(1)] => if rng.random_bool(probability) { "b" } else { "a" },
-            [Some(1), Some(0)] => if rng.random_bool(probability) { "a" } else { "b" },
+            [Some(a), Some(_)] => {
+                let preferred = usize::from(rng.random_bool(probability));
+                ["a", "b"][usize::from(a != preferred)]
+            }
             // Noise against a pattern.
             [Some(_), None] => "a",
             _ => "b",
@@ -82,7 +84,10 @@ fn who_does_not_look_is_left_out_and_named() {
     assert_eq!(report["excluded"].as_array().expect("raters").len(), 1);
     assert_eq!(report["excluded"][0]["rater"], 3);
     // Before and after.
-    assert_eq!((&report["results"]["answers"], &report["results_with_excluded"]["answers"]), (&json!(20), &json!(30)));
+    assert_eq!(
+        (&report["results"]["answers"], &report["results_with_excluded"]["answers"]),
+        (&json!(20), &json!(30))
+    );
     assert_eq!(report["results"]["pairs"][0]["losses"], 20);
     assert_eq!(report["results"]["agreement"]["alpha_nominal"]["mean"], Value::Null);
     let text = study.report(ReportFormat::Text);
@@ -93,7 +98,8 @@ fn who_does_not_look_is_left_out_and_named() {
         study.export(Format::Dpo).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(pairs.len(), 10);
     for pair in &pairs {
-        let user_input = pair["prompt"].as_str().and_then(|prompt| prompt.strip_suffix(" Rephrase:")).expect("ours");
+        let user_input =
+            pair["prompt"].as_str().and_then(|prompt| prompt.strip_suffix(" Rephrase:")).expect("ours");
         assert_eq!(pair["chosen"], format!(" {user_input}, {}", REWRITES[1]));
         assert_eq!(pair["rejected"], format!(" {user_input}, {}", REWRITES[0]));
         assert_eq!((&pair["margin"], &pair["majority"]), (&json!(1.0), &json!(2)));

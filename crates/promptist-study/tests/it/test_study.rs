@@ -28,6 +28,7 @@ pub struct TestStudy {
 pub type Database = Option<String>;
 
 /// SQLite, and PostgreSQL if `PROMPTIST_TEST_POSTGRES` has its URL.
+#[allow(clippy::print_stderr)]
 pub fn databases() -> Vec<Database> {
     let mut databases = vec![None];
     match std::env::var("PROMPTIST_TEST_POSTGRES") {
@@ -83,7 +84,8 @@ impl TestStudy {
 
     /// The answers, as they are exported.
     pub fn answers(&self) -> Vec<Value> {
-        let text = self.runtime.block_on(promptist_study::export(&self.study, Format::Jsonl)).expect("answers");
+        let text =
+            self.runtime.block_on(promptist_study::export(&self.study, Format::Jsonl)).expect("answers");
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
