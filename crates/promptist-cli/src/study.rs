@@ -30,6 +30,7 @@ enum Command {
 Examples:
   promptist study new --input rewrites.jsonl --out studies/first
   promptist study new --config configs/study.toml --out studies/first
+  promptist study new --input runs/eval/rows.jsonl --out studies/first
   promptist study new --input sft=sft.jsonl --input ppo=ppo.jsonl --cache ~/.cache/promptist/images \\
     --user-input-as input --out studies/first
 
@@ -37,6 +38,8 @@ A line of the input is {\"id\"?, \"user_input\", \"system\", \"adapted_prompt\",
 files, relative to the input file], \"seeds\"?}: two systems or more, the same inputs for each, the
 same number and size of images. A line without images and with seeds, as `promptist score --json`
 prints them, has its images looked up in --cache; NAME=FILE names the system of such lines.
+The rows.jsonl of an evaluation with images is an input as it is: rows keep their names, so that the
+study's report and the evaluation's speak of the same ones.
 
 Raters see two systems' images of an input side by side, and are asked which they would rather have.
 The study's folder has the images as pixels alone, and a SQLite database; answers go to PostgreSQL
@@ -82,8 +85,8 @@ rules exclude are not in it.")]
     #[command(after_help = "\
 Examples:
   promptist study show studies/first 12
-  promptist study show studies/first coco-17/ppo
-  promptist study show studies/first coco-17")]
+  promptist study show studies/first coco:17:ppo
+  promptist study show studies/first coco:17")]
     Show(ShowArgs),
 }
 
@@ -168,7 +171,7 @@ enum FormatChoice {
 struct ShowArgs {
     /// The study's folder.
     study: PathBuf,
-    /// A question's number, a row INPUT/SYSTEM, or an input's id.
+    /// A question's number, a row INPUT:SYSTEM, or an input's id.
     id: String,
 }
 

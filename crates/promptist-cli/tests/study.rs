@@ -182,7 +182,7 @@ fn a_server_that_is_killed_loses_no_answer_and_doubles_none() {
 fn a_study_is_made_shown_and_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let rows = rows(folder.path(), 3);
-    let study = folder.path().join("a study");
+    let study = folder.path().join("a study? 50%25 #1");
     let (study, rows) = (study.to_str().expect("UTF-8"), rows.to_str().expect("UTF-8"));
     run(&["new", "--input", rows, "--out", study]);
     // What was decided is there to be read, and to be used again.

@@ -39,6 +39,7 @@ async function start() {
   paragraphs(byId("consent"), study.consent);
   for (const id of ["tie-key", "choose-tie"]) byId(id).hidden = !study.ties;
   document.querySelector(".answers").classList.toggle("no-ties", !study.ties);
+  byId("own-link").hidden = Boolean(token) || !study.is_open;
   listen();
   if (token) await look();
   else if (study.is_open) screen("welcome");

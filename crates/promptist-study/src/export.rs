@@ -147,11 +147,12 @@ mod tests {
 
     fn row(first_wins: usize, ties: usize, second_wins: usize) -> RowResult {
         let side = |system: &str| RowSide {
-            row_id: format!("1/{system}"),
+            row_id: format!("1:{system}"),
             system: system.to_owned(),
             adapted_prompt: format!("a cat, {system} "),
             seeds: vec![],
             images: vec![],
+            files: vec![],
         };
         RowResult {
             question: 0,

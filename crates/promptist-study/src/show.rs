@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::store::{Answer, Record};
 use crate::study::Study;
 
-/// Prints a question by its number, all questions of a row (`INPUT/SYSTEM`), or all of an input.
+/// Prints a question by its number, all questions of a row (`INPUT:SYSTEM`), or all of an input.
 ///
 /// # Errors
 /// [`Error::NoQuestion`]; [`Error::Database`].

@@ -190,9 +190,9 @@ fn check(user_input: String, note: String, first: Vec<Picture>, second: Vec<Pict
     NewQuestion { user_input, asks: Asks::Check { note }, first, second }
 }
 
-/// What a row is called in reports.
+/// What a row is called in reports: as an evaluation calls its own.
 pub(crate) fn row_id(row: &Row) -> String {
-    format!("{}/{}", row.input_id, row.system)
+    format!("{}:{}", row.input_id, row.system)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Rows of rewrites: read, and grouped by input so that every system answers the same ones.
 //!
 //! A row is `{"id"?, "user_input", "system", "adapted_prompt", "images"?, "seeds"?}`; other fields are
-//! ignored, so that lines of `promptist score --json` are rows too.
+//! ignored, so that lines of `promptist score --json` are rows too. So are lines of an evaluation's `rows.jsonl`,
+//! under the names that they have there: a row of a study's report is the row of that name of the evaluation's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -47,6 +48,11 @@ struct Line {
     seeds: Option<Vec<u64>>,
     generator: Option<String>,
     error: Option<String>,
+    /// What follows is an evaluation's.
+    set: Option<String>,
+    index: Option<u64>,
+    rewrites: Option<Vec<Rewrite>>,
+    missing: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -56,20 +62,74 @@ enum Id {
     Number(i64),
 }
 
+/// A rewrite of an evaluation's row.
+#[derive(Deserialize)]
+struct Rewrite {
+    adapted_prompt: String,
+    images: Option<RewriteImages>,
+}
+
+#[derive(Deserialize)]
+struct RewriteImages {
+    seeds: Option<Vec<u64>>,
+    adapted: Vec<PathBuf>,
+}
+
+/// The part of an evaluation's `report.json` that says where its images are.
+#[derive(Deserialize)]
+struct EvalReport {
+    images: Option<EvalImages>,
+}
+
+#[derive(Deserialize)]
+struct EvalImages {
+    root: PathBuf,
+}
+
 /// The rows of a file.
 pub(crate) fn read(input: &InputFile) -> Result<Vec<Row>> {
     let lines = lines::read(&input.file)?;
-    let numbered = (1..).zip(&lines).filter(|(_, line)| !line.trim().is_empty());
-    let rows = numbered.map(|(number, line)| {
-        parse(line, input).map_err(|reason| promptist::Error::line(&input.file, number, reason).into())
-    });
-    rows.collect()
+    let root = images_root(&input.file)?;
+    let mut rows = Vec::with_capacity(lines.len());
+    for (number, line) in (1..).zip(&lines).filter(|(_, line)| !line.trim().is_empty()) {
+        let wrong = |reason| promptist::Error::line(&input.file, number, reason);
+        rows.extend(parse(line, input, &root).map_err(wrong)?);
+    }
+    Ok(rows)
 }
 
-fn parse(line: &str, input: &InputFile) -> Result<Row, String> {
-    let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
+/// Where paths of images in a file begin: its own folder, unless an evaluation's report beside it says that its
+/// images stayed in the cache.
+fn images_root(file: &Path) -> Result<PathBuf> {
+    let folder = file.parent().unwrap_or(Path::new("")).to_owned();
+    let report = folder.join("report.json");
+    if file.file_name().is_none_or(|name| name != "rows.jsonl") || !report.is_file() {
+        return Ok(folder);
+    }
+    let text = std::fs::read_to_string(&report).map_err(promptist::Error::io(&report))?;
+    let said: EvalReport = serde_json::from_str(&text)
+        .map_err(|error| promptist::Error::file(&report, format!("an evaluation's report: {error}")))?;
+    match said.images {
+        Some(EvalImages { root }) if root != Path::new(".") => Ok(root),
+        _ => Ok(folder),
+    }
+}
+
+/// The row of a line; none if it is one of an evaluation whose system had no answer.
+fn parse(line: &str, input: &InputFile, root: &Path) -> Result<Option<Row>, String> {
+    let mut line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
     if let Some(error) = line.error {
         return Err(format!("the row failed where it was made: {error}"));
+    }
+    if line.missing.is_some() {
+        return Ok(None);
+    }
+    // Of a system with several models, the first stands for it.
+    if let Some(rewrite) = line.rewrites.take().and_then(|rewrites| rewrites.into_iter().next()) {
+        line.adapted_prompt = Some(rewrite.adapted_prompt);
+        if let Some(images) = rewrite.images {
+            (line.images, line.seeds) = (images.adapted, images.seeds);
+        }
     }
     let user_input = line.user_input.trim().to_owned();
     if user_input.is_empty() {
@@ -85,14 +145,14 @@ fn parse(line: &str, input: &InputFile) -> Result<Row, String> {
     if !line.images.is_empty() && !seeds.is_empty() && line.images.len() != seeds.len() {
         return Err(format!("{} images and {} seeds", line.images.len(), seeds.len()));
     }
-    let input_id = match line.id {
-        Some(Id::Text(id)) if !id.trim().is_empty() => id,
-        Some(Id::Number(id)) => id.to_string(),
+    let input_id = match (line.id, line.set.zip(line.index)) {
+        (Some(Id::Text(id)), _) if !id.trim().is_empty() => id,
+        (Some(Id::Number(id)), _) => id.to_string(),
+        (_, Some((set, index))) => format!("{set}:{index}"),
         _ => id_of(&user_input),
     };
-    let folder = input.file.parent().unwrap_or(Path::new(""));
-    let images = line.images.iter().map(|image| folder.join(image)).collect();
-    Ok(Row { input_id, user_input, system, adapted_prompt, images, seeds, generator: line.generator })
+    let images = line.images.iter().map(|image| root.join(image)).collect();
+    Ok(Some(Row { input_id, user_input, system, adapted_prompt, images, seeds, generator: line.generator }))
 }
 
 /// The id of an input that has none: the beginning of its SHA-256.
@@ -198,15 +258,48 @@ mod tests {
         let input = InputFile { file: PathBuf::from("some/ppo.jsonl"), system: Some("ppo".to_owned()) };
         let line =
             r#"{"user_input": " a cat ", "adapted_prompt": "a cat, 8k", "score": 0.5, "seeds": [3, 4]}"#;
-        let row = parse(line, &input).expect("a row");
+        let row = parse(line, &input, Path::new("some")).expect("a line").expect("a row");
         assert_eq!((row.user_input.as_str(), row.system.as_str()), ("a cat", "ppo"));
         assert_eq!((row.images.len(), row.seeds.as_slice()), (0, [3, 4].as_slice()));
         assert_eq!(row.input_id, id_of("a cat"));
         let line =
             r#"{"id": 7, "user_input": "a cat", "system": "b", "adapted_prompt": "", "images": ["a.png"]}"#;
-        let row = parse(line, &input).expect("a row");
+        let row = parse(line, &input, Path::new("some")).expect("a line").expect("a row");
         assert_eq!((row.input_id.as_str(), row.system.as_str()), ("7", "b"));
         assert_eq!(row.images, [PathBuf::from("some/a.png")]);
+    }
+
+    #[test]
+    fn a_line_of_an_evaluation_is_a_row() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("rows.jsonl");
+        let line = serde_json::json!({
+            "row_id": "coco:3:ppo", "set": "coco", "index": 3, "system": "ppo", "user_input": "a cat",
+            "input_tokens": 2, "values": {"length": 7.0},
+            "rewrites": [{
+                "model": 0, "adapted_prompt": "a cat, 8k", "added_text": "8k", "added_phrases": ["8k"], "values": {},
+                "images": {"seeds": [5], "adapted": ["images/ab/cd.png"], "user_input": ["images/ef/01.png"],
+                           "clip_cosine": [0.3], "aesthetic": [5.0], "aesthetic_baseline": [5.0]},
+            }],
+        });
+        let missing = serde_json::json!({
+            "row_id": "coco:4:ppo", "set": "coco", "index": 4, "system": "ppo", "user_input": "a dog",
+            "input_tokens": 2, "values": {}, "rewrites": [], "missing": "too long",
+        });
+        std::fs::write(&file, format!("{line}\n{missing}\n")).expect("written");
+        let input = InputFile { file, system: None };
+        let read = |root: &str| {
+            let report = serde_json::json!({"images": {"root": root, "generator": "tiny"}, "sets": []});
+            std::fs::write(folder.path().join("report.json"), report.to_string()).expect("written");
+            let rows = read(&input).expect("rows");
+            assert_eq!(rows.len(), 1);
+            rows[0].clone()
+        };
+        let row = read(".");
+        assert_eq!(crate::build::questions::row_id(&row), "coco:3:ppo");
+        assert_eq!((row.adapted_prompt.as_str(), row.seeds.as_slice()), ("a cat, 8k", [5].as_slice()));
+        assert_eq!(row.images, [folder.path().join("images/ab/cd.png")]);
+        assert_eq!(read("cache").images, [PathBuf::from("cache/images/ab/cd.png")]);
     }
 
     #[test]
@@ -224,7 +317,7 @@ mod tests {
             ),
         ];
         for (line, expected) in cases {
-            let error = parse(line, &input).expect_err(line);
+            let error = parse(line, &input, Path::new("")).expect_err(line);
             assert!(error.contains(expected), "{line}: {error}");
         }
     }

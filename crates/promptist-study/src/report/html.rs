@@ -1,7 +1,12 @@
 //! A report as one page, nothing loaded from elsewhere: readable on paper and on a phone.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use image::codecs::jpeg::JpegEncoder;
+use promptist::clip::image_file;
 use promptist::html::escape;
 use promptist::statistics::Interval;
 
@@ -10,6 +15,11 @@ use crate::report::{PairResult, Report, Results, RowResult, RowSide};
 
 /// The page, with places for what is filled in.
 const PAGE: &str = include_str!("report.html");
+/// Questions with pictures: more would make a page that no browser likes.
+const MAX_PICTURED: usize = 200;
+/// Of a picture, in pixels.
+const MAX_SIDE: u32 = 192;
+const JPEG_QUALITY: u8 = 80;
 
 pub(crate) fn page(report: &Report) -> String {
     let mut body = String::new();
@@ -20,8 +30,9 @@ pub(crate) fn page(report: &Report) -> String {
     exclusions(&mut body, report);
     raters(&mut body, report);
     rows(&mut body, report);
-    // What people typed comes last, and is not searched for places again.
-    PAGE.replace("{{title}}", &escape(&report.study.title)).replacen("{{body}}", &body, 1)
+    // What people typed is not searched for places again.
+    let (head, foot) = PAGE.split_once("{{body}}").expect("the page has a place for its body");
+    head.replace("{{title}}", &escape(&report.study.title)) + &body + foot
 }
 
 fn head(html: &mut String, report: &Report) {
@@ -36,7 +47,8 @@ fn head(html: &mut String, report: &Report) {
     fact("inputs", study.inputs.to_string());
     fact("questions", study.questions.to_string());
     fact("finished", format!("{} of {}", raters.finished, raters.began));
-    fact("withdrew", format!("{} ({} answers deleted)", raters.withdrew, raters.answers_deleted));
+    fact("withdrew", raters.withdrew.to_string());
+    fact("answers deleted", raters.answers_deleted.to_string());
     fact("excluded", raters.excluded.to_string());
     if study.inputs_dropped > 0 {
         fact("inputs left out", format!("{}, a system lacks them", study.inputs_dropped));
@@ -84,7 +96,17 @@ fn bar(html: &mut String, pair: &PairResult) {
             let _ = write!(html, "<span class=\"{class}\" style=\"width:{width:.2}%\">{count}</span>");
         }
     }
-    *html += "</div></figure>\n";
+    *html += "</div>";
+    if let Some(preference) = &pair.preference {
+        let _ = write!(
+            html,
+            "<p class=\"note\"><b>{}</b> preferred in {}, {} inputs</p>",
+            escape(&pair.first),
+            percent(preference),
+            pair.inputs
+        );
+    }
+    *html += "</figure>\n";
 }
 
 fn pair_table(html: &mut String, pairs: &[PairResult]) {
@@ -126,8 +148,8 @@ fn strengths(html: &mut String, results: &Results) {
 
 /// A line a system: its interval, and a point.
 fn strengths_plot(results: &Results) -> String {
-    const WIDTH: f64 = 640.0;
-    const LEFT: f64 = 160.0;
+    const WIDTH: f64 = 440.0;
+    const LEFT: f64 = 140.0;
     const LINE: f64 = 34.0;
     let strengths = &results.strengths;
     let ends = strengths.iter().flat_map(|s| [s.strength.low, s.strength.high, 0.0]);
@@ -143,7 +165,7 @@ fn strengths_plot(results: &Results) -> String {
     );
     for (at, s) in strengths.iter().enumerate() {
         let y = LINE * (at as f64 + 0.5) + 4.0;
-        let shown: String = s.system.chars().take(20).collect();
+        let shown: String = s.system.chars().take(18).collect();
         let _ = write!(
             svg,
             "<text x=\"{LEFT}\" y=\"{:.1}\" text-anchor=\"end\">{}</text><line class=\"interval\" x1=\"{:.1}\" \
@@ -261,21 +283,22 @@ fn rows(html: &mut String, report: &Report) {
               <code>promptist study show STUDY NUMBER</code> prints a question with every answer.</p>\n";
     let mut order: Vec<&RowResult> = report.rows.iter().collect();
     order.sort_by_key(|row| std::cmp::Reverse(row.first_wins.abs_diff(row.second_wins)));
-    for row in order {
+    for (at, row) in order.into_iter().enumerate() {
+        let with_pictures = at < MAX_PICTURED;
         let _ = writeln!(
             html,
             "<article id=\"question-{0}\"><h3><a href=\"#question-{0}\">{0}</a> {1}</h3>",
             row.question,
             escape(&row.user_input)
         );
-        side(html, &row.first, row.first_wins);
+        side(html, &row.first, row.first_wins, with_pictures);
         let _ = writeln!(html, "<p class=\"ties\">{} ties</p>", row.ties);
-        side(html, &row.second, row.second_wins);
+        side(html, &row.second, row.second_wins, with_pictures);
         *html += "</article>\n";
     }
 }
 
-fn side(html: &mut String, side: &RowSide, wins: usize) {
+fn side(html: &mut String, side: &RowSide, wins: usize, with_pictures: bool) {
     let seeds: Vec<String> = side.seeds.iter().map(u64::to_string).collect();
     let _ = writeln!(
         html,
@@ -287,6 +310,27 @@ fn side(html: &mut String, side: &RowSide, wins: usize) {
         if seeds.is_empty() { "not known".to_owned() } else { seeds.join(", ") },
         escape(&side.images.join(", "))
     );
+    if with_pictures {
+        *html += "<p class=\"pictures\">";
+        side.files.iter().filter_map(|file| picture(file)).for_each(|picture| *html += &picture);
+        *html += "</p>\n";
+    }
+}
+
+/// An image, made small; none if the study's copy is gone.
+fn picture(file: &Path) -> Option<String> {
+    let image = image_file::read_rgb(file).ok()?;
+    let (width, height) = image.dimensions();
+    let scale = (f64::from(MAX_SIDE) / f64::from(width.max(height))).min(1.0);
+    let [width, height] = [width, height].map(|side| ((f64::from(side) * scale) as u32).max(1));
+    let small = image::imageops::thumbnail(&image, width, height);
+    let mut jpeg = Vec::new();
+    JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY).encode_image(&small).ok()?;
+    Some(format!(
+        "<img alt=\"\" loading=\"lazy\" width=\"{width}\" height=\"{height}\" \
+         src=\"data:image/jpeg;base64,{}\">",
+        STANDARD.encode(jpeg)
+    ))
 }
 
 /// A table that scrolls by itself where it is too wide. Cells are markup.

@@ -10,12 +10,14 @@ mod results;
 mod share;
 mod text;
 
+use std::path::{Path, PathBuf};
+
 use serde::Serialize;
 
 use crate::config::Exclude;
 use crate::error::Result;
 use crate::store::{Kind, Record};
-use crate::study::Study;
+use crate::study::{IMAGES, Study};
 
 pub(crate) use quality::{Excluded, RaterQuality};
 pub(crate) use results::{PairResult, Results};
@@ -95,7 +97,10 @@ pub(crate) struct RowSide {
     pub(crate) system: String,
     pub(crate) adapted_prompt: String,
     pub(crate) seeds: Vec<u64>,
+    /// Where its images came from.
     pub(crate) images: Vec<String>,
+    /// The study's copies of them.
+    pub(crate) files: Vec<PathBuf>,
 }
 
 /// How a report is printed.
@@ -144,7 +149,7 @@ impl Report {
             results: Results::of(record, is_kept, config.seed),
             results_with_excluded: Results::of(record, |_| true, config.seed),
             sides: sides(record, is_kept),
-            rows: rows(record, is_kept),
+            rows: rows(record, &study.folder.join(IMAGES), is_kept),
             excluded,
             rater_quality,
         }
@@ -192,11 +197,11 @@ fn sides(record: &Record, is_kept: impl Fn(i64) -> bool) -> Vec<SideBalance> {
     sides
 }
 
-fn rows(record: &Record, is_kept: impl Fn(i64) -> bool) -> Vec<RowResult> {
+fn rows(record: &Record, folder: &Path, is_kept: impl Fn(i64) -> bool) -> Vec<RowResult> {
     let mut rows = Vec::new();
     for (question, asked) in record.questions.iter().enumerate() {
         let Some((first, second)) = asked.items else { continue };
-        let side = |item: usize| {
+        let side = |item: usize, files: &[String]| {
             let item = &record.items[item];
             RowSide {
                 row_id: item.row_id(),
@@ -204,6 +209,7 @@ fn rows(record: &Record, is_kept: impl Fn(i64) -> bool) -> Vec<RowResult> {
                 adapted_prompt: item.adapted_prompt.clone(),
                 seeds: item.seeds.clone(),
                 images: item.images.clone(),
+                files: files.iter().map(|file| folder.join(file)).collect(),
             }
         };
         let answers = record.answers.iter().filter(|answer| {
@@ -215,8 +221,8 @@ fn rows(record: &Record, is_kept: impl Fn(i64) -> bool) -> Vec<RowResult> {
             question,
             input_id: record.items[first].input_id.clone(),
             user_input: asked.user_input.clone(),
-            first: side(first),
-            second: side(second),
+            first: side(first, &asked.files[0]),
+            second: side(second, &asked.files[1]),
             first_wins: count(1),
             ties: count(0),
             second_wins: count(-1),

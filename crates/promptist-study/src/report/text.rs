@@ -36,7 +36,7 @@ fn head(text: &mut String, report: &Report) {
     }
     let _ = writeln!(
         text,
-        "raters: {} invited, {} began, {} finished, {} withdrew ({} answers deleted), {} excluded",
+        "raters: {} invited, {} began, {} finished, {} withdrew (answers deleted: {}), {} excluded",
         raters.invited,
         raters.began,
         raters.finished,

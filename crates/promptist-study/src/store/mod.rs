@@ -84,6 +84,8 @@ impl Store {
         let (options, connections, [begin, begin_reading], set_up) = match place {
             Place::Sqlite(path) => {
                 let path = std::path::absolute(path).map_err(promptist::Error::io(path))?;
+                // The URL that it becomes has every other character of a path escaped, and not this one.
+                let path = path.to_string_lossy().replace('%', "%25");
                 let options = SqliteConnectOptions::new().filename(path).create_if_missing(may_create);
                 let options = AnyConnectOptions::from_url(&options.to_url_lossy())?;
                 // IMMEDIATE: a transaction that reads first and writes later would otherwise be refused if

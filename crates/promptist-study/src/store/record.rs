@@ -41,9 +41,9 @@ pub(crate) struct ItemRecord {
 }
 
 impl ItemRecord {
-    /// What a row is called in reports.
+    /// What a row is called in reports: as an evaluation calls its own.
     pub(crate) fn row_id(&self) -> String {
-        format!("{}/{}", self.input_id, self.system)
+        format!("{}:{}", self.input_id, self.system)
     }
 }
 
@@ -54,6 +54,8 @@ pub(crate) struct QuestionRecord {
     /// None for a check.
     pub(crate) items: Option<(usize, usize)>,
     pub(crate) check_note: Option<String>,
+    /// The files of its sides, in the study's folder.
+    pub(crate) files: [Vec<String>; 2],
 }
 
 /// A rater, without their link.
@@ -154,14 +156,22 @@ impl Store {
 
         let rows =
             sqlx::query("SELECT user_input, first_item, second_item, check_note FROM question ORDER BY id");
-        let mut questions = Vec::new();
+        let mut questions: Vec<QuestionRecord> = Vec::new();
         for row in rows.fetch_all(&mut *connection).await? {
             let (first, second): (Option<i64>, Option<i64>) = (row.try_get(1)?, row.try_get(2)?);
             questions.push(QuestionRecord {
                 user_input: row.try_get(0)?,
                 items: first.zip(second).map(|(first, second)| (first as usize, second as usize)),
                 check_note: row.try_get(3)?,
+                files: [Vec::new(), Vec::new()],
             });
+        }
+        let rows = sqlx::query("SELECT question, side, file FROM picture ORDER BY question, side, place");
+        for row in rows.fetch_all(&mut *connection).await? {
+            let (question, side): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+            if let Some(question) = questions.get_mut(question as usize) {
+                question.files[usize::from(side == 1)].push(row.try_get(2)?);
+            }
         }
 
         let rows = sqlx::query(

@@ -53,6 +53,8 @@ fn a_preference_of_60_to_40_is_found() {
         for format in [ReportFormat::Text, ReportFormat::Html] {
             let text = study.report(format);
             assert!(SYSTEMS.iter().all(|system| text.contains(system)), "{text}");
+            let pictures = text.matches("data:image/jpeg;base64,").count();
+            assert_eq!(pictures, if format == ReportFormat::Html { 200 } else { 0 });
         }
     }
 }
