@@ -19,6 +19,7 @@ mod score;
 mod score_image;
 mod serve;
 mod signals;
+mod study;
 mod terms;
 mod train;
 
@@ -55,6 +56,8 @@ enum Command {
     ScoreImage(score_image::Args),
     /// Measure how good a prompter is.
     Eval(eval::Args),
+    /// Ask people whose images they would rather have: a blinded study.
+    Study(study::Args),
     /// Answer prompts over HTTP: an API, a web page, and what other programs already speak.
     Serve(serve::Args),
     /// List, fetch, describe, convert and check models.
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Score(args) => score::run(args),
         Command::ScoreImage(args) => score_image::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Study(args) => study::run(args),
         Command::Serve(args) => serve::run(&args),
         Command::Model(args) => model::run(args),
     };

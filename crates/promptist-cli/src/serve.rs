@@ -4,7 +4,6 @@ use std::io::{Write, stdout};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -26,9 +25,6 @@ use crate::{generators, signals};
 
 /// Threads that speak HTTP. They wait most of the time; the decoder has its own.
 const HTTP_THREADS: usize = 2;
-
-/// How soon a signal is noticed.
-const SIGNAL_POLL: Duration = Duration::from_millis(50);
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -174,7 +170,7 @@ pub fn run(args: &Args) -> Result<()> {
         .build()
         .context("starting the HTTP threads")?;
     runtime.block_on(server.run(Services { prompter, reward, images }, config, async {
-        raised(&stop).await;
+        signals::raised(&stop).await;
         eprintln!("stopping: accepted requests are answered first");
     }))?;
     Ok(())
@@ -261,12 +257,5 @@ impl ImageArgs {
             }
         };
         Ok(Some(Images { painter, settings, judges }))
-    }
-}
-
-/// Until a signal set the flag. Asked again and again, as on every system there is.
-async fn raised(stop: &AtomicBool) {
-    while !stop.load(Ordering::Relaxed) {
-        tokio::time::sleep(SIGNAL_POLL).await;
     }
 }

@@ -3,10 +3,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+
+/// How soon a signal is noticed by who waits for one.
+const POLL: Duration = Duration::from_millis(50);
 
 static RECEIVED: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 
@@ -23,6 +27,13 @@ pub fn stop_flag() -> Result<Arc<AtomicBool>> {
             .context("listening for signals")?;
     }
     Ok(stop)
+}
+
+/// Until a signal set the flag. Asked again and again, as on every system there is.
+pub async fn raised(stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 /// 128 plus the number of the signal that came.

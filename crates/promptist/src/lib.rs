@@ -15,7 +15,7 @@ pub mod error;
 pub mod eval;
 pub mod generator;
 pub mod gpt2;
-mod html;
+pub mod html;
 pub mod http;
 pub mod hub;
 mod huge_pages;

@@ -1,0 +1,76 @@
+//! The tables, as one list of migrations that SQLite and PostgreSQL both read.
+//!
+//! Types are the three that both spell alike: BIGINT, TEXT and none other. Times are milliseconds since 1970.
+//! A version's statements never change once released; what comes later is a new entry.
+
+/// The statements that lead from each version of the tables to the next.
+pub(super) const MIGRATIONS: &[&[&str]] = &[&[
+    // One row. Whoever changes it first goes first: it is what enrolments wait for in PostgreSQL.
+    "CREATE TABLE study (
+        id BIGINT PRIMARY KEY CHECK (id = 1),
+        created_at BIGINT NOT NULL,
+        raters BIGINT NOT NULL,
+        dropped BIGINT NOT NULL,
+        the_same BIGINT NOT NULL
+    )",
+    "CREATE TABLE system (place BIGINT PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+    // What a system made of an input. `images` and `seeds` are JSON: where they came from.
+    "CREATE TABLE item (
+        id BIGINT PRIMARY KEY,
+        input_id TEXT NOT NULL,
+        user_input TEXT NOT NULL,
+        system TEXT NOT NULL REFERENCES system (name),
+        adapted_prompt TEXT NOT NULL,
+        images TEXT NOT NULL,
+        seeds TEXT NOT NULL,
+        UNIQUE (input_id, system)
+    )",
+    // Either two items, or a check whose first side is right.
+    "CREATE TABLE question (
+        id BIGINT PRIMARY KEY,
+        user_input TEXT NOT NULL,
+        first_item BIGINT REFERENCES item (id),
+        second_item BIGINT REFERENCES item (id),
+        check_note TEXT,
+        CHECK ((check_note IS NULL) = (first_item IS NOT NULL)),
+        CHECK ((first_item IS NULL) = (second_item IS NULL))
+    )",
+    // `id` is what raters' browsers ask for: it says nothing of the file, the side or the question.
+    "CREATE TABLE picture (
+        id TEXT PRIMARY KEY,
+        question BIGINT NOT NULL REFERENCES question (id),
+        side BIGINT NOT NULL CHECK (side IN (0, 1)),
+        place BIGINT NOT NULL,
+        file TEXT NOT NULL,
+        UNIQUE (question, side, place)
+    )",
+    "CREATE TABLE rater (
+        id BIGINT PRIMARY KEY,
+        token TEXT NOT NULL UNIQUE,
+        created_at BIGINT NOT NULL,
+        consented_at BIGINT,
+        seen_at BIGINT NOT NULL,
+        withdrawn_at BIGINT,
+        withdrawn_votes BIGINT NOT NULL
+    )",
+    "CREATE TABLE assignment (
+        id TEXT PRIMARY KEY,
+        rater BIGINT NOT NULL REFERENCES rater (id),
+        place BIGINT NOT NULL,
+        question BIGINT NOT NULL REFERENCES question (id),
+        is_swapped BIGINT NOT NULL CHECK (is_swapped IN (0, 1)),
+        is_repeat BIGINT NOT NULL CHECK (is_repeat IN (0, 1)),
+        UNIQUE (rater, place),
+        UNIQUE (rater, question, is_repeat)
+    )",
+    // What a rater saw and chose, never what it stands for. A changed answer is a new row: the last counts.
+    "CREATE TABLE vote (
+        assignment TEXT NOT NULL REFERENCES assignment (id),
+        revision BIGINT NOT NULL CHECK (revision >= 0),
+        choice TEXT NOT NULL CHECK (choice IN ('a', 'b', 'tie')),
+        nonce TEXT NOT NULL UNIQUE,
+        millis BIGINT NOT NULL,
+        voted_at BIGINT NOT NULL,
+        PRIMARY KEY (assignment, revision)
+    )",
+]];
