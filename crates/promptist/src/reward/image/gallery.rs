@@ -16,7 +16,7 @@ const PAGE: &str = include_str!("gallery.html");
 /// The page of a run: `scores` are those of `pairs`. Images are those that the cache holds.
 ///
 /// # Errors
-/// [`Error::Shape`] if an image cannot be encoded.
+/// [`Error::Shape`](crate::Error::Shape) if an image cannot be encoded.
 pub fn page(
     reward: &ImageReward,
     pairs: &[Pair],
