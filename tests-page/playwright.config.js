@@ -8,8 +8,8 @@ export default defineConfig({
   testDir: ".",
   outputDir: "test-results",
   workers: 1,
-  // Busy machines: a second try tells a slow one from a broken page.
-  retries: process.env.CI ? 1 : 0,
+  // Busy machines: another try tells a slow one from a broken page.
+  retries: process.env.CI ? 2 : 0,
   fullyParallel: false,
   forbidOnly: Boolean(process.env.CI),
   timeout: 30_000,

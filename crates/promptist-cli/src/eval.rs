@@ -1,5 +1,6 @@
 //! `promptist eval`: whether learned adaptation beats what people write, in numbers that anyone can measure again.
 
+mod page;
 mod plan;
 mod replay;
 
@@ -11,9 +12,9 @@ use promptist::atomic::write_atomic;
 use promptist::config_file::ConfigFile;
 use promptist::eval::config::EvalConfig;
 use promptist::eval::images::EvalImages;
+use promptist::eval::markdown;
 use promptist::eval::run::{Evaluation, Findings};
 use promptist::eval::systems::System;
-use promptist::eval::{markdown, page};
 use promptist::generator::Cancel;
 use promptist::http::{Auth, Secret};
 use promptist::prompter::Prompter;
@@ -71,11 +72,14 @@ pub struct Args {
 enum Command {
     /// Make a row of a run again, and say what differs.
     Replay(replay::Args),
+    /// Draw the page of a run again.
+    Page(page::Args),
 }
 
 pub fn run(args: Args) -> Result<()> {
     match (&args.command, &args.config, &args.out) {
         (Some(Command::Replay(replay)), ..) => replay::run(replay),
+        (Some(Command::Page(page)), ..) => page::run(page),
         (None, Some(config), Some(out)) => evaluate(&args, config, out),
         // clap has asked for both.
         _ => Ok(()),
@@ -176,8 +180,5 @@ fn auth() -> Auth {
 fn write(out: &Path, findings: &Findings) -> Result<()> {
     let markdown = markdown::render(findings);
     write_atomic(out.join("report.md"), |file| file.write_all(markdown.as_bytes()))?;
-    let images_root = findings.report.images.as_ref().map(|images| out.join(&images.root));
-    let html = page::render(&findings.report, &findings.rows, images_root.as_deref())?;
-    write_atomic(out.join("report.html"), |file| file.write_all(html.as_bytes()))?;
-    Ok(())
+    page::write(out, findings)
 }
