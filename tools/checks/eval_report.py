@@ -291,7 +291,8 @@ class Check:
         is_binary = measure is not None and set(values) <= {0.0, 1.0} and measure["unit"] == "share"
         if is_binary:
             self.ends("wilson", wilson(int(array.sum()), len(array)), interval, where)
-        elif len(values) >= 20:
+        elif len(values) - Counter(values).most_common(1)[0][1] >= 10:
+            # Where fewer values stand out, ends jump with the draws.
             self.ends("bootstrap_ends", studentised(array, self.rng), interval, where)
 
     def left_out(self, measure: str, rows: list[dict[str, Any]]) -> tuple[float, np.ndarray] | None:

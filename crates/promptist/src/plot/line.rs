@@ -154,6 +154,7 @@ fn finite(points: &[(f64, f64)]) -> impl Iterator<Item = (f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plot::FULL;
 
     fn chart(points: Vec<(f64, f64)>) -> Option<String> {
         let line = Line { name: "loss <a & b>".into(), points, band: Vec::new(), style: LineStyle::Dotted };

@@ -116,9 +116,10 @@ fn counted(report: SetReport, sets: &[EvalSet], places: &[Place]) -> SetReport {
 }
 
 impl View<'_> {
-    /// Whether a system has something to say of any input.
+    /// Whether a system has something to say of every input. In a pool, a system that knows some of the sets would be
+    /// set beside others that had other inputs.
     pub fn covers(&self, system: usize) -> bool {
-        self.rows[system].iter().any(Option::is_some)
+        self.rows[system].iter().all(Option::is_some)
     }
 
     /// The values of a measure by input.
