@@ -89,6 +89,12 @@ fn family_title(family: MeasureFamily) -> &'static str {
     }
 }
 
+/// A title at the beginning of a line.
+fn headed(title: &str) -> String {
+    let mut letters = title.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
 /// What a set is called, and what it is.
 fn set_title(set: &SetReport) -> String {
     let domain = match set.domain {
@@ -164,7 +170,7 @@ fn findings(view: &View) -> String {
             html,
             "<p class=\"note\">No image was made for this report. {} {said}: it says what changed, not whether the \
              pictures are better.</p>",
-            escape(&key.title)
+            escape(&headed(&key.title))
         );
     }
     for fallen in &report.fallen {

@@ -7,20 +7,28 @@ use crate::statistics::Interval;
 
 /// A value in its unit; `is_difference` writes the sign.
 pub(super) fn value(value: f64, unit: Unit, is_difference: bool) -> String {
-    let (value, digits, suffix) = match unit {
-        Unit::Share if is_difference => (100.0 * value, 1, " points"),
-        Unit::Share => (100.0 * value, 1, " %"),
-        Unit::Count | Unit::Tokens | Unit::Aesthetic => (value, 2, ""),
-        Unit::BitsPerByte | Unit::NatsPerToken | Unit::Cosine | Unit::Score => (value, 3, ""),
+    let suffix = match unit {
+        Unit::Share if is_difference => " points",
+        Unit::Share => " %",
+        _ => "",
     };
-    // What rounds to nothing has no sign.
-    let value =
-        if format!("{:.digits$}", value.abs()).chars().all(|c| c == '0' || c == '.') { 0.0 } else { value };
-    let number = match is_difference {
-        true => format!("{value:+.digits$}"),
-        false => format!("{value:.digits$}"),
+    bare(value, unit, is_difference) + suffix
+}
+
+/// The same without its unit. What rounds to nothing has no sign.
+fn bare(value: f64, unit: Unit, is_difference: bool) -> String {
+    let (value, digits) = match unit {
+        Unit::Share => (100.0 * value, 1),
+        Unit::Count | Unit::Tokens | Unit::Aesthetic => (value, 2),
+        Unit::BitsPerByte | Unit::NatsPerToken | Unit::Cosine | Unit::Score => (value, 3),
     };
-    number.replace('-', "−") + suffix
+    let size = format!("{:.digits$}", value.abs());
+    match size.chars().all(|c| c == '0' || c == '.') {
+        true => size,
+        false if value < 0.0 => format!("−{size}"),
+        false if is_difference => format!("+{size}"),
+        false => size,
+    }
 }
 
 /// What the unit is called in a heading; nothing for numbers that need no unit.
@@ -40,16 +48,24 @@ pub(super) fn unit_name(unit: Unit) -> &'static str {
 /// A mean, its interval and its n, for a table's cell.
 pub(super) fn mean(interval: Option<&Interval>, unit: Unit, is_difference: bool) -> String {
     let Some(interval) = interval else { return "<span class=\"dim\">no values, n 0</span>".to_owned() };
-    let [mean, low, high] =
-        [interval.mean, interval.low, interval.high].map(|number| value(number, unit, is_difference));
-    format!("{mean}<span class=\"range\">{low} to {high}</span><span class=\"n\">n {}</span>", interval.n)
+    format!(
+        "{}<span class=\"range\">{} to {}</span><span class=\"n\">n {}</span>",
+        value(interval.mean, unit, is_difference),
+        bare(interval.low, unit, is_difference),
+        bare(interval.high, unit, is_difference),
+        interval.n
+    )
 }
 
 /// The same in running text.
 pub(super) fn mean_in_words(interval: &Interval, unit: Unit, is_difference: bool) -> String {
-    let [mean, low, high] =
-        [interval.mean, interval.low, interval.high].map(|number| value(number, unit, is_difference));
-    format!("{mean} ({low} to {high}, n {})", interval.n)
+    format!(
+        "{} ({} to {}, n {})",
+        value(interval.mean, unit, is_difference),
+        bare(interval.low, unit, is_difference),
+        bare(interval.high, unit, is_difference),
+        interval.n
+    )
 }
 
 /// A p-value, corrected, with what it was before.
@@ -123,7 +139,8 @@ mod tests {
             (0.1234, Unit::Share, false, "12.3 %"),
             (-0.1234, Unit::Share, true, "−12.3 points"),
             (1.5, Unit::Tokens, true, "+1.50"),
-            (-0.00001, Unit::Score, true, "+0.000"),
+            (-0.00001, Unit::Score, true, "0.000"),
+            (-0.1, Unit::Score, false, "−0.100"),
             (5.4321, Unit::Aesthetic, false, "5.43"),
         ] {
             assert_eq!(value(number, unit, is_difference), expected);
@@ -131,7 +148,7 @@ mod tests {
         let cell = mean(Some(&INTERVAL), Unit::Score, false);
         assert_eq!(cell, "0.250<span class=\"range\">0.000 to 0.500</span><span class=\"n\">n 40</span>");
         assert!(mean(None, Unit::Score, false).contains("n 0"));
-        assert_eq!(mean_in_words(&INTERVAL, Unit::Score, true), "+0.250 (+0.000 to +0.500, n 40)");
+        assert_eq!(mean_in_words(&INTERVAL, Unit::Share, true), "+25.0 points (0.0 to +50.0, n 40)");
     }
 
     #[test]

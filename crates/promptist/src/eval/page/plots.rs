@@ -3,10 +3,13 @@
 use std::fmt::Write as _;
 
 use super::super::report::{BreakdownBy, Measure, MeasureFamily, Unit};
-use super::View;
 use super::numbers::unit_name;
+use super::{View, headed};
 use crate::error::Result;
 use crate::plot::{HALF, Line, LineChart, LineStyle, Scatter, ScatterPoint};
+
+/// Inputs that a length needs to be drawn; the table has all.
+const FEWEST: usize = 5;
 
 /// The charts that there are numbers for.
 pub(super) fn section(view: &View) -> Result<String> {
@@ -47,12 +50,13 @@ fn by_length(view: &View) -> Result<Option<String>> {
     let report = view.report;
     let Some(set) = report.sets.iter().find(|set| set.name == view.whole) else { return Ok(None) };
     let lines = report.systems.iter().map(|system| {
-        // A bucket stands at its lower end: "10-20" at 10, "40+" at 40.
+        // A bucket stands at its lower end: "10-20" at 10, "40+" at 40. Of few inputs the interval would be all that is seen.
         let found = report.breakdowns.iter().filter(|found| {
             found.by == BreakdownBy::Length
                 && found.set == set.name
                 && found.measure == key.key
                 && found.system == system.name
+                && found.n >= FEWEST
         });
         let points: Vec<_> =
             found.filter_map(|found| Some((lower_end(&found.part)?, found.interval?))).collect();
@@ -63,7 +67,7 @@ fn by_length(view: &View) -> Result<Option<String>> {
             style: LineStyle::Dotted,
         }
     });
-    let title = format!("{} by the input's length", key.title);
+    let title = format!("{} by the input's length", headed(&key.title));
     let x_label = "tokens of the input, from";
     LineChart { title: &title, x_label, size: HALF, lines: lines.collect() }.to_svg()
 }
@@ -89,7 +93,7 @@ fn against(view: &View) -> Result<Option<String>> {
         let ends = |measure| interval(measure).map(|found| [found.low, found.mean, found.high]);
         Some(ScatterPoint { name: system.name.clone(), x: ends(x)?, y: ends(y)? })
     });
-    let title = format!("{} against {}", y.title, x.title);
+    let title = format!("{} against {}", headed(&y.title), x.title);
     let label = |measure: &Measure| match measure.unit {
         Unit::Share | Unit::Score => measure.title.clone(),
         unit if measure.title.contains(unit_name(unit)) => measure.title.clone(),
@@ -123,6 +127,6 @@ fn distribution(view: &View, measure: &Measure) -> Result<Option<String>> {
             })
         })
         .collect();
-    let title = format!("{}: % of inputs", measure.title);
+    let title = format!("{}: % of inputs", headed(&measure.title));
     LineChart { title: &title, x_label: unit_name(measure.unit), size: HALF, lines }.to_svg()
 }

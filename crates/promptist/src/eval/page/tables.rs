@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::super::report::{
     BreakdownBy, Cell, Comparison, Level, Measure, MeasureFamily, SetKind, SetReport,
 };
-use super::{View, family_title, numbers, set_title};
+use super::{View, family_title, headed, numbers, set_title};
 use crate::html::escape;
 use crate::statistics::Interval;
 
@@ -30,7 +30,7 @@ pub(super) fn claim(view: &View) -> String {
     let mut html = format!(
         "<h2 id=\"claim\">{}, by set and system</h2>\n<p class=\"dim\">{} {}</p>\n<div class=\"scroll\"><table><thead>\
          <tr><th>set</th>",
-        escape(&key.title),
+        escape(&headed(&key.title)),
         escape(&key.description),
         better(key)
     );
@@ -160,7 +160,7 @@ fn family_table(view: &View, set: &SetReport, family: MeasureFamily) -> String {
         let _ = writeln!(
             rows,
             "<tr class=\"measure\"><th colspan=\"7\">{}{}<span class=\"dim\">{} {}</span></th></tr>",
-            escape(&measure.title),
+            escape(&headed(&measure.title)),
             if measure.is_primary { " (primary)" } else { "" },
             escape(&measure.description),
             better(measure)
