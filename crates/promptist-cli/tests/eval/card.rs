@@ -93,10 +93,9 @@ fn every_p_is_in_one_family_and_every_mean_has_its_interval() {
     world.succeed("run", &[]);
     let report = world.report("run");
     let comparisons = report["comparisons"].as_array().expect("comparisons");
-    let of_family =
-        |name: &Value| comparisons.iter().filter(|of| of["family"] == *name && !of["p"].is_null());
     for family in report["families"].as_array().expect("families") {
-        let members: Vec<&Value> = of_family(&family["name"]).collect();
+        let is_member = |of: &&Value| of["family"] == family["name"] && !of["p"].is_null();
+        let members: Vec<&Value> = comparisons.iter().filter(is_member).collect();
         assert_eq!(family["comparisons"], members.len());
         for of in members {
             let p = |key: &str| of[key].as_f64().expect("a number");
