@@ -1,6 +1,5 @@
 //! `promptist eval page`: the page of a run, drawn again.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
