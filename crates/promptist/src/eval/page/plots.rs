@@ -49,6 +49,7 @@ fn by_length(view: &View) -> Result<Option<String>> {
     let Some(key) = view.key else { return Ok(None) };
     let report = view.report;
     let Some(set) = report.sets.iter().find(|set| set.name == view.whole) else { return Ok(None) };
+    let scale = scale(key);
     let lines = report.systems.iter().map(|system| {
         // A bucket stands at its lower end: "10-20" at 10, "40+" at 40. Of few inputs the interval would be all that is seen.
         let found = report.breakdowns.iter().filter(|found| {
@@ -62,14 +63,19 @@ fn by_length(view: &View) -> Result<Option<String>> {
             found.filter_map(|found| Some((lower_end(&found.part)?, found.interval?))).collect();
         Line {
             name: system.name.clone(),
-            points: points.iter().map(|(x, interval)| (*x, interval.mean)).collect(),
-            band: points.iter().map(|(x, interval)| (*x, interval.low, interval.high)).collect(),
+            points: points.iter().map(|(x, found)| (*x, scale * found.mean)).collect(),
+            band: points.iter().map(|(x, found)| (*x, scale * found.low, scale * found.high)).collect(),
             style: LineStyle::Dotted,
         }
     });
     let title = format!("{} by the input's length", headed(&key.title));
     let x_label = "tokens of the input, from";
     LineChart { title: &title, x_label, size: HALF, lines: lines.collect() }.to_svg()
+}
+
+/// Shares are drawn in per cent.
+fn scale(measure: &Measure) -> f64 {
+    if measure.unit == Unit::Share { 100.0 } else { 1.0 }
 }
 
 fn lower_end(part: &str) -> Option<f64> {
@@ -90,12 +96,14 @@ fn against(view: &View) -> Result<Option<String>> {
     }
     let points = view.report.systems.iter().filter_map(|system| {
         let interval = |measure: &Measure| view.report.cell(view.whole, &measure.key, &system.name)?.interval;
-        let ends = |measure| interval(measure).map(|found| [found.low, found.mean, found.high]);
+        let ends = |measure| {
+            interval(measure).map(|found| [found.low, found.mean, found.high].map(|end| scale(measure) * end))
+        };
         Some(ScatterPoint { name: system.name.clone(), x: ends(x)?, y: ends(y)? })
     });
     let title = format!("{} against {}", headed(&y.title), x.title);
     let label = |measure: &Measure| match measure.unit {
-        Unit::Share | Unit::Score => measure.title.clone(),
+        Unit::Score => measure.title.clone(),
         unit if measure.title.contains(unit_name(unit)) => measure.title.clone(),
         unit => format!("{}, {}", measure.title, unit_name(unit)),
     };
@@ -112,11 +120,12 @@ fn distribution(view: &View, measure: &Measure) -> Result<Option<String>> {
         .filter_map(|system| {
             let cell = view.report.cell(view.whole, &measure.key, &system.name)?;
             let found = cell.distribution.as_ref()?;
-            let width = (found.high - found.low) / found.counts.len().max(1) as f64;
+            let [low, high] = [found.low, found.high].map(|end| scale(measure) * end);
+            let width = (high - low) / found.counts.len().max(1) as f64;
             let n = found.counts.iter().sum::<usize>().max(1) as f64;
             // Steps: each part is as wide as it counts.
             let points = found.counts.iter().enumerate().flat_map(|(part, &count)| {
-                let (from, share) = (found.low + part as f64 * width, 100.0 * count as f64 / n);
+                let (from, share) = (low + part as f64 * width, 100.0 * count as f64 / n);
                 [(from, share), (from + width, share)]
             });
             Some(Line {
