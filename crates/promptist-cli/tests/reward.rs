@@ -40,7 +40,9 @@ fn prepare(folder: &Path) {
     );
     write(
         "compare.toml",
-        "before = \"before\"\nafter = [\"after\", \"before\"]\nresamples = 50\nsamples = 2\n\
+        "resamples = 50\nsamples = 2\n\
+         [[systems]]\nname = \"before\"\nkind = \"model\"\nmodel = \"before\"\n\
+         [[systems]]\nname = \"after\"\nkind = \"model\"\nmodels = [\"after\", \"before\"]\n\
          [[sets]]\nname = \"few\"\npath = \"inputs.txt\"\n\
          [[reward]]\nname = \"text\"\nkind = \"text\"\nmodel = \"reward\"\n\
          [[reward]]\nname = \"kept\"\nkind = \"retention\"\n\
@@ -104,22 +106,32 @@ fn a_fitted_reward_judges_models_side_by_side() {
 
     let compare = ["eval", "--config", "compare.toml", "--out", "compared", "--json"];
     let report: Value = serde_json::from_str(&succeed(&promptist(folder, &compare))).expect("JSON");
-    let all = &report["all"];
-    let measures: Vec<&str> =
-        all["measures"].as_array().expect("measures").iter().filter_map(|m| m["name"].as_str()).collect();
-    for name in ["reward `text`", "reward `kept`", "quality foretold from words", "degenerate"] {
-        assert!(measures.contains(&name), "{name}: {measures:?}");
+    let titles: Vec<&str> =
+        report["measures"].as_array().expect("measures").iter().filter_map(|m| m["title"].as_str()).collect();
+    for title in
+        ["reward `text` (proxy)", "reward `kept` (proxy)", "quality foretold from words", "degenerate"]
+    {
+        assert!(titles.contains(&title), "{title}: {titles:?}");
     }
-    assert_eq!(report["after"].as_array().map(Vec::len), Some(2));
     // The second model after is the one before: half of every difference is 0.
-    let text = &all["measures"][0];
     let number = |value: &Value| value.as_f64().expect("a number");
-    let (before, each) = (number(&text["before"]["mean"]), &text["after_each"]);
+    let cell = |measure: &str, system: &str| {
+        let cells = report["cells"].as_array().expect("cells").iter();
+        let mut of_both = cells.filter(|cell| cell["measure"] == measure && cell["system"] == system);
+        of_both.next().expect("a cell")
+    };
+    let (before, each) = (
+        number(&cell("reward_text", "before")["interval"]["mean"]),
+        &cell("reward_text", "after")["by_model"],
+    );
     assert!((number(&each[1]) - before).abs() < 1e-9);
     let half = (number(&each[0]) - before) / 2.0;
-    assert!((number(&text["difference"]["mean"]) - half).abs() < 1e-9);
-    assert_eq!(all["measures"][1]["before"]["mean"], 1.0, "words are kept");
+    let comparisons = report["comparisons"].as_array().expect("comparisons");
+    let found = comparisons.iter().find(|found| found["measure"] == "reward_text").expect("a comparison");
+    assert_eq!((&found["system"], &found["against"]), (&"after".into(), &"before".into()));
+    assert!((number(&found["difference"]["mean"]) - half).abs() < 1e-9);
+    assert_eq!(cell("reward_kept", "before")["interval"]["mean"], 1.0, "words are kept");
     let markdown = fs::read_to_string(folder.join("compared/report.md")).expect("a report");
-    assert!(markdown.contains("## 2 inputs, not picked"), "{markdown}");
+    assert!(markdown.contains("not picked"), "{markdown}");
     assert_eq!(promptist(folder, &compare).status.code(), Some(1), "a report is not written over");
 }
