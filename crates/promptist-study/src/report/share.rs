@@ -38,7 +38,7 @@ mod tests {
             let (found, expected) = (wilson_share(wins as f64, n), wilson(wins, n));
             let (found, expected) = (found.expect("values"), expected.expect("values"));
             assert_eq!((found.n, found.mean), (expected.n, expected.mean));
-            // Two ways to write one formula: 2e-16 seen.
+            // Two ways to write one formula.
             assert!((found.low - expected.low).abs() < 1e-12, "{found:?} {expected:?}");
             assert!((found.high - expected.high).abs() < 1e-12, "{found:?} {expected:?}");
         }
