@@ -6,6 +6,7 @@ mod fake;
 
 mod card;
 mod images;
+mod page;
 mod resume;
 mod schema;
 mod systems;

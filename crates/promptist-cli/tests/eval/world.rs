@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
 
 use burn::tensor::Device;
 use promptist::gpt2::{Gpt2, Gpt2Config, folder};
@@ -118,6 +119,70 @@ impl World {
         assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
         text(&output.stderr).to_owned()
     }
+}
+
+/// A folder whose `run` has measured all that can be measured without a network, once for all tests.
+pub fn everything() -> &'static World {
+    static WORLD: LazyLock<World> = LazyLock::new(measure_everything);
+    &WORLD
+}
+
+fn measure_everything() -> World {
+    let world = World::new();
+    world.add_model("other", 6);
+    world.write(
+        "a.jsonl",
+        &[
+            r#"{"user_input": "a cat by alphonse", "human_prompt": "a dog, 8k, art by greg rutkowski, nude, 8k", "category": "animals", "source_kind": "MC"}"#,
+            r#"{"user_input": "a red house", "human_prompt": "a red house, xkjhgfdq", "category": "places", "source_kind": "RMC"}"#,
+        ],
+    );
+    world.write("b.txt", &["a tree", "water", &"fox ".repeat(200)]);
+    world.write("r.jsonl", &[r#"{"user_input": "a tree", "adapted_prompt": "a tree, 8k"}"#]);
+    world.write("artists.txt", &["Greg Rutkowski"]);
+    world.write("text.txt", &TEXT);
+    world.write("leak.txt", &["a red house"]);
+    world.write(
+        "pairs.jsonl",
+        &[
+            r#"{"x": "a cat", "y": "a cat, oil painting, sharp focus"}"#,
+            r#"{"x": "a log", "y": "a log, 8k, moody"}"#,
+        ],
+    );
+    world.write(
+        "score.toml",
+        &[&format!(
+            "generator = {:?}\nclip = {:?}\naesthetic = {:?}\npick_score = {:?}\n\
+             [images]\nwidth = 32\nheight = 32\nnum_inference_steps = 1\n[cache]\nfolder = \"cache\"\n",
+            golden("diffusion_v1"),
+            golden("clip/quick_gelu"),
+            golden("clip/heads/chain.pth"),
+            golden("clip/gelu"),
+        )],
+    );
+    world.write(
+        "eval.toml",
+        &[
+            FEW,
+            "artists = \"artists.txt\"",
+            INPUT,
+            "[[systems]]\nname = \"human\"\nkind = \"human\"",
+            &TINY.replace("model = \"model\"", "models = [\"model\", \"other\"]"),
+            "[[systems]]\nname = \"file\"\nkind = \"file\"\npath = \"r.jsonl\"",
+            "[[sets]]\nname = \"a\"\npath = \"a.jsonl\"\ndomain = \"in\"",
+            "[[sets]]\nname = \"b\"\npath = \"b.txt\"\ndomain = \"out\"",
+            "[images]\nconfig = \"score.toml\"",
+            "[[reward]]\nname = \"kept\"\nkind = \"retention\"",
+            "[judges]\nhuman_text = [\"text.txt\"]",
+            "[leakage]\ntraining = [\"leak.txt\"]",
+            "[fit]",
+            "[diversity]\ngroups = 4",
+            "[categories]\nlandscape = \"b.txt\"\nportrait = \"b.txt\"",
+            "[likelihood]\ntargets = \"pairs.jsonl\"\nbefore_sft = \"model\"\nngram_text = [\"text.txt\"]",
+        ],
+    );
+    world.succeed("run", &[]);
+    world
 }
 
 pub fn golden(name: &str) -> PathBuf {
