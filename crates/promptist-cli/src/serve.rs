@@ -15,7 +15,7 @@ use promptist::generator::ImageSettings;
 use promptist::generator::http::HttpSettings;
 use promptist::generator::spec::GeneratorSpec;
 use promptist::reward::{TermConfig, WeightedSum};
-use promptist_server::{Images, Painter, Server, ServerConfig, Services, Token};
+use promptist_server::{Images, Listener, Painter, ServerConfig, Services, Token};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::UsageError;
@@ -146,7 +146,7 @@ pub fn run(args: &Args) -> Result<()> {
     let config = args.config()?;
     let address = SocketAddr::new(args.host, args.port);
     // First what fails at once: a port that is taken need not wait for a model.
-    let server = Server::bind(address).with_context(|| format!("listening on {address}"))?;
+    let listener = Listener::bind(address).with_context(|| format!("listening on {address}"))?;
     let reward = args.reward.as_deref().map(|path| args.open_reward(path)).transpose()?;
     let images = args.images.open(args.model.compute().device())?;
     let prompter = Arc::new(args.model.open()?);
@@ -159,7 +159,7 @@ pub fn run(args: &Args) -> Result<()> {
             args.host
         );
     }
-    let url = format!("http://{}", server.local_addr().context("the address")?);
+    let url = format!("http://{}", listener.local_addr().context("the address")?);
     let mut out = stdout();
     writeln!(out, "{url}").and_then(|()| out.flush())?;
     eprintln!("serving {} in {}; Ctrl-C stops", prompter.identity().name, prompter.precision());
@@ -169,7 +169,8 @@ pub fn run(args: &Args) -> Result<()> {
         .enable_all()
         .build()
         .context("starting the HTTP threads")?;
-    runtime.block_on(server.run(Services { prompter, reward, images }, config, async {
+    let services = Services { prompter, reward, images };
+    runtime.block_on(promptist_server::serve(services, config, listener, async {
         signals::raised(&stop).await;
         eprintln!("stopping: accepted requests are answered first");
     }))?;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::{Subcommand, ValueEnum};
 use promptist::atomic::write_atomic;
 use promptist::config_file::ConfigFile;
-use promptist_study::{Enrolment, Format, InputFile, ReportFormat, Study, StudyConfig, StudyServer};
+use promptist_study::{Enrolment, Format, InputFile, Listener, ReportFormat, Study, StudyConfig};
 use tokio::runtime::Runtime;
 
 use crate::exit::UsageError;
@@ -268,16 +268,17 @@ impl InviteArgs {
 
 impl ServeArgs {
     fn run(self, runtime: &Runtime) -> Result<()> {
-        let server = StudyServer::bind(self.addr).with_context(|| format!("listening on {}", self.addr))?;
+        let listener = Listener::bind(self.addr).with_context(|| format!("listening on {}", self.addr))?;
         let study = runtime.block_on(Study::open(&self.study))?;
         let stop = signals::stop_flag()?;
         let mut out = stdout();
-        writeln!(out, "http://{}", server.local_addr().context("the address")?).and_then(|()| out.flush())?;
+        writeln!(out, "http://{}", listener.local_addr().context("the address")?)
+            .and_then(|()| out.flush())?;
         match study.config().raters.enrolment {
             Enrolment::Invited => eprintln!("raters need links: promptist study invite; Ctrl-C stops"),
             Enrolment::Open => eprintln!("whoever opens the page may rate; Ctrl-C stops"),
         }
-        runtime.block_on(server.run(study, async {
+        runtime.block_on(promptist_study::serve(study, listener, async {
             signals::raised(&stop).await;
             eprintln!("stopping: answers that are under way are kept first");
         }))?;

@@ -1,6 +1,6 @@
 //! Adapted prompts over HTTP: one model, one batch that all connections share.
 //!
-//! [`Server::bind`] takes an address, [`Server::run`] serves until it is told to stop. `app` says which
+//! [`serve`] serves an address until it is told to stop. `app` says which
 //! paths there are; `routes` has a file for each contract; `engine` is the way from a handler to the
 //! thread that decodes; `envelope`, `auth` and `body` are what every request goes through.
 //!
@@ -26,4 +26,5 @@ mod wire;
 
 pub use config::{ServerConfig, Token};
 pub use image_queue::{Images, Painter};
-pub use server::{Server, Services};
+pub use promptist_http::Listener;
+pub use server::{Services, serve};

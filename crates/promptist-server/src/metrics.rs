@@ -38,8 +38,7 @@ pub(crate) struct Metrics {
     pub(crate) running: Gauge,
     /// Rows of the model's cache that are in use.
     pub(crate) rows: Gauge,
-    /// Connections that are open.
-    pub(crate) connections: Gauge,
+    connections: Gauge,
     memory: Gauge<i64, std::sync::atomic::AtomicI64>,
 }
 
@@ -52,6 +51,22 @@ struct Request {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Path {
     path: Arc<str>,
+}
+
+/// A connection that is open, counted until this is dropped.
+pub(crate) struct OpenConnection(Arc<Metrics>);
+
+impl OpenConnection {
+    pub(crate) fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.connections.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections.dec();
+    }
 }
 
 impl Metrics {

@@ -1,6 +1,6 @@
 //! Blinded pairwise human preference: whose images would people rather have?
 //!
-//! [`create`] makes a study of rewrites and their images, [`StudyServer`] asks raters, [`report`] says what they
+//! [`create`] makes a study of rewrites and their images, [`serve`] asks raters, [`report`] says what they
 //! answered and how far that can be trusted, [`export`] gives the answers away.
 //!
 //! ```text
@@ -28,7 +28,8 @@ pub use build::{Summary, create};
 pub use config::{Checks, Enrolment, Exclude, GivenCheck, Incomplete, InputFile, Raters, StudyConfig};
 pub use error::{Error, Result};
 pub use export::{Format, export};
+pub use promptist_http::Listener;
 pub use report::{Report, ReportFormat, report};
-pub use serve::StudyServer;
+pub use serve::serve;
 pub use show::show;
 pub use study::Study;

@@ -11,7 +11,7 @@ use promptist::mini;
 use promptist::model_source::ModelFiles;
 use promptist::prompter::{Backend, Prompter};
 use promptist::reward::{Retention, Term, WeightedSum};
-use promptist_server::{Images, Painter, Server, ServerConfig, Services};
+use promptist_server::{Images, Listener, Painter, ServerConfig, Services};
 use tokio::sync::oneshot;
 
 use crate::client::{get, post};
@@ -36,8 +36,8 @@ pub struct TestServer {
 impl TestServer {
     /// One with these limits, ready.
     pub fn start(config: ServerConfig) -> Self {
-        let server = Server::bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
-        let address = server.local_addr().expect("an address");
+        let listener = Listener::bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+        let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
         let term = Term { name: "retention".to_owned(), weight: 2.0, reward: Box::new(Retention) };
         let reward = Some(WeightedSum::new(vec![term]).expect("a reward"));
@@ -49,7 +49,9 @@ impl TestServer {
                 .build()
                 .expect("a runtime");
             let stop = async { _ = stopped.await };
-            runtime.block_on(server.run(services, config, stop)).expect("the server runs");
+            runtime
+                .block_on(promptist_server::serve(services, config, listener, stop))
+                .expect("the server runs");
         });
         let server = Self { address, stop: Some(stop), thread: Some(thread) };
         wait_until("ready", || get(address, "/readyz").status == 200);

@@ -39,7 +39,7 @@ use crate::serve::error::ApiError;
 use crate::store::Store;
 use crate::study::{IMAGES, Study};
 
-pub use server::StudyServer;
+pub use server::serve;
 
 /// Bytes of a request's body: an answer has some two hundred.
 const MAX_BODY_BYTES: usize = 4 << 10;

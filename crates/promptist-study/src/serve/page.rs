@@ -1,9 +1,8 @@
 //! The raters' page, inside the program.
 
 use axum::extract::Path;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::http::{HeaderName, HeaderValue};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use promptist_http::{PageFile, page_file, page_files};
 
 use crate::serve::error::ApiError;
 
@@ -11,14 +10,8 @@ use crate::serve::error::ApiError;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-macro_rules! files {
-    ($($name:literal $kind:literal),* $(,)?) => {
-        &[$(($name, $kind, include_bytes!(concat!("../../page/", $name)))),*]
-    };
-}
-
-/// Name, type and content of every file in `page/`. Nothing else is served, whatever is asked for.
-const FILES: &[(&str, &str, &[u8])] = files! {
+/// Every file in `page/`.
+const FILES: &[PageFile] = page_files! { "../../page/":
     "api.js" "text/javascript; charset=utf-8",
     "app.js" "text/javascript; charset=utf-8",
     "favicon.svg" "image/svg+xml",
@@ -39,15 +32,7 @@ pub(crate) async fn file(Path(name): Path<String>) -> Result<Response, ApiError>
 }
 
 fn serve(name: &str) -> Result<Response, ApiError> {
-    let found = FILES.iter().find(|(found, ..)| *found == name);
-    let &(_, kind, content) = found.ok_or(ApiError::NotFound)?;
-    let headers: [(HeaderName, HeaderValue); 3] = [
-        (CONTENT_TYPE, HeaderValue::from_static(kind)),
-        (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
-        // A newer server has a newer page.
-        (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-    ];
-    Ok((headers, content).into_response())
+    page_file(FILES, name, POLICY).ok_or(ApiError::NotFound)
 }
 
 #[cfg(test)]
@@ -59,7 +44,7 @@ mod tests {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/page");
         for entry in std::fs::read_dir(folder).expect("the page's folder") {
             let name = entry.expect("an entry").file_name().into_string().expect("a plain name");
-            assert!(FILES.iter().any(|(found, ..)| *found == name), "{name} is not in FILES");
+            assert!(FILES.iter().any(|file| file.name == name), "{name} is not in FILES");
         }
     }
 }

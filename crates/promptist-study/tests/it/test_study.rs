@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use image::{Rgb, RgbImage};
-use promptist_study::{Checks, Format, InputFile, Raters, ReportFormat, Study, StudyConfig, StudyServer};
+use promptist_study::{Checks, Format, InputFile, Listener, Raters, ReportFormat, Study, StudyConfig};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -71,13 +71,15 @@ impl TestStudy {
     /// A server of the study; several may run.
     pub fn serve(&self) -> TestServer {
         let folder = self.folder.path().join("study");
-        let server = StudyServer::bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
-        let address = server.local_addr().expect("an address");
+        let listener = Listener::bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+        let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             let runtime = runtime();
             let study = runtime.block_on(Study::open(&folder)).expect("opens");
-            runtime.block_on(server.run(study, async { _ = stopped.await })).expect("serves");
+            runtime
+                .block_on(promptist_study::serve(study, listener, async { _ = stopped.await }))
+                .expect("serves");
         });
         TestServer { address, stop: Some(stop), thread: Some(thread) }
     }
