@@ -125,7 +125,8 @@ fn header(view: &View) -> String {
     format!(
         "<header>\n<h1>Evaluation of {}</h1>\n<p class=\"dim\">{inputs} inputs, {} rows. Promptist {}. Means with \
          95 % bootstrap intervals over inputs; differences are paired by input. An input counts once, however many \
-         models a system has.</p>\n</header>\n<nav><a href=\"#claim\">Result</a><a href=\"#plots\">Plots</a>\
+         models a system has.</p>\n<p class=\"dim on-paper\">On paper is what was open on the screen.</p>\n\
+         </header>\n<nav><a href=\"#claim\">Result</a><a href=\"#plots\">Plots</a>\
          <a href=\"#gallery\">Losses and wins</a><a href=\"#measures\">All measures</a>\
          <a href=\"#trust\">How far to trust it</a><a href=\"#conditions\">Conditions</a></nav>\n",
         systems.join(", "),
