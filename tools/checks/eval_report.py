@@ -1,11 +1,13 @@
 """Every number of an evaluation's report.json, computed again from rows.jsonl and from the saved images.
 
     python tools/checks/eval_report.py RUN [--clip DIR --head FILE.pth] [--pick-score DIR] [--clip-tokens DIR]
+        [--resamples N]
 
 Nothing here is shared with the program: numpy for means, quantiles, eigenvalues and tests, torch and transformers for
-CLIP and the aesthetic head. What is exact is compared exactly (counts, means, deciles, histograms, Wilson's and the
-jackknife's intervals, Vendi scores, commonness, distinct-n, tests of few differences, Holm's correction); what is drawn
-at random is compared with other draws: ends of bootstrap intervals in half-widths, p-values in standard errors.
+CLIP and the aesthetic head. What is exact is compared exactly (counts, means, deciles, histograms, Wilson's, Agresti and
+Min's and the jackknife's intervals, Vendi scores, commonness, distinct-n, tests of few differences, Holm's correction);
+what is drawn at random is compared with other draws: ends of bootstrap intervals in half-widths, p-values in standard
+errors.
 
 `--clip` and `--head` look at the images that rows point to: cosines, aesthetic scores, the reward and its parts.
 `--pick-score` does for PickScore, `--clip-tokens` counts tokens by CLIP's tokenizer. Prints one JSON object with the
@@ -31,6 +33,7 @@ ALLOWED = {
     "means": 1e-9,
     "quantiles": 1e-9,
     "wilson": 1e-9,
+    "paired_shares": 1e-9,
     "jackknife": 1e-9,
     "vendi": 1e-6,
     "commonness": 1e-12,
@@ -49,7 +52,6 @@ ALLOWED = {
 }
 
 LENGTHS = ["0-10", "10-20", "20-30", "30-40", "40+"]
-RESAMPLES = 20_000
 
 
 class Deviations:
@@ -158,7 +160,7 @@ def jackknife(whole: float, without: np.ndarray) -> tuple[float, float] | None:
     return whole - 1.959963984540054 * error, whole + 1.959963984540054 * error
 
 
-def wilson(successes: int, n: int) -> tuple[float, float]:
+def wilson(successes: float, n: int) -> tuple[float, float]:
     z = 1.959963984540054
     share = successes / n
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
@@ -166,21 +168,38 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return (0.0 if successes == 0 else middle - half), (1.0 if successes == n else middle + half)
 
 
-def studentised(values: np.ndarray, rng: np.random.Generator) -> tuple[float, float] | None:
+def paired_shares(differences: np.ndarray) -> tuple[float, float]:
+    """Agresti and Min 2005: half a pair more in each cell of the table of two flags."""
+    n = len(differences) + 2
+    middle = differences.sum() / n
+    half = 1.959963984540054 * math.sqrt((((differences**2).sum() + 1) / n - middle**2) / n)
+    return max(middle - half, -1.0), min(middle + half, 1.0)
+
+
+def few_are_not(values: list[float], common: float) -> bool:
+    others = sum(value != common for value in values)
+    return others < 20 and 2 * others < len(values)
+
+
+def studentised(values: np.ndarray, resamples: int, rng: np.random.Generator) -> tuple[float, float] | None:
     """The studentised bootstrap interval of a mean; none where resamples of equal values spoil it."""
     n, mean = len(values), values.mean()
     error = values.std() / math.sqrt(n)
     if error == 0:
         return mean, mean
-    resampled = values[rng.integers(0, n, (RESAMPLES, n))]
-    means, errors = resampled.mean(axis=1), resampled.std(axis=1) / math.sqrt(n)
+    chunk = max(1, 50_000_000 // n)
+    means, errors = np.empty(resamples), np.empty(resamples)
+    for start in range(0, resamples, chunk):
+        part = slice(start, min(start + chunk, resamples))
+        resampled = values[rng.integers(0, n, (part.stop - start, n), dtype=np.int32)]
+        means[part], errors[part] = resampled.mean(axis=1), resampled.std(axis=1) / math.sqrt(n)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.where(means == mean, 0.0, (means - mean) / errors)
     low, high = np.quantile(ratios, [0.025, 0.975])
     return (mean - high * error, mean - low * error) if np.isfinite([low, high]).all() else None
 
 
-def sign_flip(differences: np.ndarray, rng: np.random.Generator) -> tuple[float, bool]:
+def sign_flip(differences: np.ndarray, resamples: int, rng: np.random.Generator) -> tuple[float, bool]:
     """The p-value, and whether it is exact."""
     magnitudes = np.abs(differences[differences != 0])
     total = abs(differences.sum())
@@ -192,8 +211,11 @@ def sign_flip(differences: np.ndarray, rng: np.random.Generator) -> tuple[float,
         for magnitude in magnitudes:
             sums = np.concatenate([sums + magnitude, sums - magnitude])
         return float((np.abs(sums) >= threshold).mean()), True
-    signs = rng.integers(0, 2, (RESAMPLES, len(magnitudes))) * 2 - 1
-    return float(((np.abs(signs @ magnitudes) >= threshold).sum() + 1) / (RESAMPLES + 1)), False
+    chunk, as_far = max(1, 50_000_000 // len(magnitudes)), 0
+    for start in range(0, resamples, chunk):
+        signs = rng.integers(0, 2, (min(chunk, resamples - start), len(magnitudes)), dtype=np.int8) * 2 - 1
+        as_far += int((np.abs(signs @ magnitudes) >= threshold).sum())
+    return (as_far + 1) / (resamples + 1), False
 
 
 def holm(p: list[float]) -> list[float]:
@@ -209,8 +231,8 @@ def holm(p: list[float]) -> list[float]:
 
 
 class Check:
-    def __init__(self, run: Path) -> None:
-        self.run = run
+    def __init__(self, run: Path, resamples: int) -> None:
+        self.run, self.resamples = run, resamples
         self.report = json.loads((run / "report.json").read_text())
         lines = (run / "rows.jsonl").read_text().splitlines()
         self.rows = [json.loads(line) for line in lines]
@@ -281,19 +303,24 @@ class Check:
         self.deviations.add(kind, ours[0], interval["low"], where, scale)
         self.deviations.add(kind, ours[1], interval["high"], where, scale)
 
-    def mean(self, values: list[float], measure: dict[str, Any] | None, interval: Any, where: str) -> None:
+    def mean(
+        self, values: list[float], measure: dict[str, Any], interval: Any, where: str, *, is_difference: bool = False
+    ) -> None:
         self.deviations.add("counts", len(values), interval["n"] if interval else 0, where)
         if not values:
             self.deviations.add("counts", 0, 0 if interval is None else 1, where)
             return
         array = np.array(values)
         self.deviations.add("means", float(array.mean()), interval["mean"], where)
-        is_binary = measure is not None and set(values) <= {0.0, 1.0} and measure["unit"] == "share"
-        if is_binary:
-            self.ends("wilson", wilson(int(array.sum()), len(array)), interval, where)
+        is_share = measure["unit"] == "share"
+        is_flag = set(values) <= ({-1.0, 0.0, 1.0} if is_difference else {0.0, 1.0})
+        if is_share and is_difference and (is_flag or few_are_not(values, 0.0)):
+            self.ends("paired_shares", paired_shares(array), interval, where)
+        elif is_share and not is_difference and (is_flag or few_are_not(values, 0.0) or few_are_not(values, 1.0)):
+            self.ends("wilson", wilson(float(array.sum()), len(array)), interval, where)
         elif len(values) - Counter(values).most_common(1)[0][1] >= 10:
             # Where fewer values stand out, ends jump with the draws.
-            self.ends("bootstrap_ends", studentised(array, self.rng), interval, where)
+            self.ends("bootstrap_ends", studentised(array, self.resamples, self.rng), interval, where)
 
     def left_out(self, measure: str, rows: list[dict[str, Any]]) -> tuple[float, np.ndarray] | None:
         models = min((len(row["rewrites"]) for row in rows), default=0)
@@ -369,7 +396,7 @@ class Check:
             both = [(a["values"][key], b["values"][key]) for a, b in pairs if key in a["values"] and key in b["values"]]
             differences = np.array([a - b for a, b in both])
             self.deviations.add("counts", len(differences), of["n"], where)
-            self.mean(list(differences), None, of["difference"], where)
+            self.mean(list(differences), measure, of["difference"], where, is_difference=True)
             sign = -1 if measure["better"] == "lower" else 1
             for name, count in [
                 ("wins", (sign * differences > 0).sum()),
@@ -378,11 +405,11 @@ class Check:
             ]:
                 self.deviations.add("counts", int(count), of["counts"][name], where)
             if len(differences):
-                p, is_exact = sign_flip(differences, self.rng)
+                p, is_exact = sign_flip(differences, self.resamples, self.rng)
                 if is_exact:
                     self.deviations.add("exact_p", p, of["p"], where)
                 else:
-                    draws = min(RESAMPLES, self.report["config"]["permutations"])
+                    draws = min(self.resamples, self.report["config"]["permutations"])
                     error = math.sqrt(max(p * (1 - p), 1 / draws) / draws) * math.sqrt(2)
                     self.deviations.add("drawn_p", p, of["p"], where, error)
             if of["p"] is not None:
@@ -419,7 +446,7 @@ class Check:
                 differences = [
                     a["values"][key] - b["values"][key] for a, b in pairs if key in a["values"] and key in b["values"]
                 ]
-                self.mean(differences, None, of["difference"], where)
+                self.mean(differences, self.measures[key], of["difference"], where, is_difference=True)
 
     def additions(self) -> None:
         for of in self.report["additions"]:
@@ -559,8 +586,9 @@ def main() -> None:
     parser.add_argument("--head", type=Path)
     parser.add_argument("--pick-score", type=Path)
     parser.add_argument("--clip-tokens", type=Path)
+    parser.add_argument("--resamples", type=int, default=20_000, help="fewer for tens of thousands of inputs")
     args = parser.parse_args()
-    check = Check(args.run)
+    check = Check(args.run, args.resamples)
     check.sets()
     check.values()
     check.candidates()

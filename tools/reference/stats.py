@@ -226,7 +226,25 @@ def binomials() -> Case:
         if n <= 300
         for p in chances
     ]
-    return {"intervals": intervals, "tests": tests}
+    means = [
+        {"sum": total, "n": n, "wilson": finite(proportion_confint(total, n, method="wilson"))}
+        for total, n in [(0.5, 1), (0.5, 2), (2.5, 5), (4.25, 20), (299.5, 300), (0.25, 300), (41.75, 100)]
+    ]
+    # b and c of n pairs differ, one way and the other.
+    tables = [(0, 0, 1), (1, 0, 1), (0, 0, 5), (0, 5, 5), (2, 3, 5), (0, 0, 300), (0, 1, 300), (7, 12, 300)]
+    tables += [(150, 150, 300), (0, 300, 300), (20, 5, 44)]
+    paired = [{"losses": b, "wins": c, "n": n, "agresti_min": paired_shares(b, c, n)} for b, c, n in tables]
+    return {"intervals": intervals, "tests": tests, "means": means, "paired": paired}
+
+
+def paired_shares(losses: int, wins: int, n: int) -> list[float]:
+    """Agresti and Min 2005, as written there: half a pair is added to each cell of the table of two flags."""
+    cells = np.array([[n - losses - wins, losses], [wins, 0]]) + 0.5
+    shares = cells / cells.sum()
+    difference = shares[1, 0] - shares[0, 1]
+    error = math.sqrt((shares[1, 0] + shares[0, 1] - difference**2) / cells.sum())
+    half = stats.norm.ppf(0.975) * error
+    return [max(difference - half, -1.0), min(difference + half, 1.0)]
 
 
 def multiplicities(rng: np.random.Generator) -> list[Case]:

@@ -132,7 +132,7 @@ impl Opened {
         // What is small is opened first, so that its mistakes do not wait for what is large.
         let images = match &config.images {
             Some(images) => {
-                let reward = RewardConfig::read(&images.config)?;
+                let reward = score::read_config(&images.config)?;
                 Some((score::open(&reward, args.compute.device())?, reward))
             }
             None => None,

@@ -68,7 +68,7 @@ pub struct Args {
 type Row = std::result::Result<Pair, (Value, String)>;
 
 pub fn run(args: Args) -> Result<()> {
-    let config = RewardConfig::read(&args.config)?;
+    let config = read_config(&args.config)?;
     let rows = read_rows(&args.input)?;
     let stop = signals::stop_flag()?;
     let reward = open(&config, args.device)?;
@@ -108,6 +108,15 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 type Outcome = std::result::Result<PairScore, String>;
+
+/// The file `--config` or another config names; its head may lie in `PROMPTIST_DATA`.
+pub fn read_config(path: &Path) -> Result<RewardConfig> {
+    let config = RewardConfig::read(path)?;
+    Ok(match models::data_folder() {
+        Some(folder) => config.with_data_folder(&folder),
+        None => config,
+    })
+}
 
 /// Generator, judges and cache, as the config says. What is small is opened first, so that its mistakes do
 /// not wait for what is large.

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use promptist::config_file::ConfigFile;
 use promptist::http::{Auth, Secret};
 use promptist::reward::http;
 use promptist::reward::{
-    Degeneracy, EndsWith, ImageMeasure, ImageReward, ImageTerm, Retention, Reward, RewardConfig, Term,
-    TermConfig, TermKind, TextReward, WeightedSum,
+    Degeneracy, EndsWith, ImageMeasure, ImageReward, ImageTerm, Retention, Reward, Term, TermConfig,
+    TermKind, TextReward, WeightedSum,
 };
 
 use crate::models::DeviceChoice;
@@ -63,7 +62,7 @@ impl Opener {
         if let Some(images) = self.images.get(config) {
             return Ok(Arc::clone(images));
         }
-        let images = Arc::new(score::open(&RewardConfig::read(config)?, self.device)?);
+        let images = Arc::new(score::open(&score::read_config(config)?, self.device)?);
         self.images.insert(config.to_owned(), Arc::clone(&images));
         Ok(images)
     }

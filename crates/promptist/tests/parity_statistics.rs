@@ -12,8 +12,8 @@ use std::path::Path;
 
 use promptist::statistics::{
     Comparison, Interval, Level, benjamini_hochberg, binomial_test, bootstrap, bootstrap_mean, bounds,
-    bradley_terry, clopper_pearson, cohen_kappa, holm, krippendorff_alpha, paired_power, pearson,
-    sign_flip_test, smallest_detectable_difference, spearman, wilson,
+    bradley_terry, clopper_pearson, cohen_kappa, holm, krippendorff_alpha, paired_power, paired_shares,
+    pearson, sign_flip_test, smallest_detectable_difference, spearman, wilson, wilson_mean,
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -238,6 +238,8 @@ fn sign_flips_are_scipy_s_permutations_of_samples() {
 struct Binomials {
     intervals: Vec<ShareCase>,
     tests: Vec<BinomialCase>,
+    means: Vec<MeanOfShares>,
+    paired: Vec<PairedCase>,
 }
 
 #[derive(Deserialize)]
@@ -246,6 +248,21 @@ struct ShareCase {
     n: usize,
     wilson: Option<[f64; 2]>,
     clopper_pearson: Option<[f64; 2]>,
+}
+
+#[derive(Deserialize)]
+struct MeanOfShares {
+    sum: f64,
+    n: usize,
+    wilson: Option<[f64; 2]>,
+}
+
+#[derive(Deserialize)]
+struct PairedCase {
+    losses: usize,
+    wins: usize,
+    n: usize,
+    agresti_min: Option<[f64; 2]>,
 }
 
 #[derive(Deserialize)]
@@ -258,13 +275,22 @@ struct BinomialCase {
 
 #[test]
 fn shares_are_statsmodels_and_scipy_s() {
-    let Binomials { intervals, tests } = golden("binomial.json");
+    let Binomials { intervals, tests, means, paired } = golden("binomial.json");
     let mut errors = Errors::default();
+    let ends = |interval: Option<Interval>| interval.map(|interval| (interval.low, interval.high));
     for ShareCase { successes, n, wilson: by_score, clopper_pearson: exact } in intervals {
         let case = format!("{successes} of {n}");
-        let ends = |interval: Option<Interval>| interval.map(|interval| (interval.low, interval.high));
         errors.check_ends(ends(wilson(successes, n)), by_score, &case);
         errors.check_ends(ends(clopper_pearson(successes, n)), exact, &case);
+    }
+    for MeanOfShares { sum, n, wilson } in means {
+        errors.check_ends(ends(wilson_mean(sum, n)), wilson, &format!("{sum} of {n}"));
+    }
+    for PairedCase { losses, wins, n, agresti_min } in paired {
+        let ties = vec![0.0; n - losses - wins];
+        let differences = [vec![-1.0; losses], vec![1.0; wins], ties].concat();
+        let case = format!("{losses} lost and {wins} won of {n}");
+        errors.check_ends(ends(paired_shares(&differences)), agresti_min, &case);
     }
     for BinomialCase { successes, n, p, p_value } in tests {
         let case = format!("{successes} of {n} at {p}");

@@ -11,7 +11,7 @@ use std::thread;
 
 use promptist::statistics::{
     Comparison, Interval, Level, bootstrap, bootstrap_mean, bounds, bradley_terry, bradley_terry_intervals,
-    krippendorff_alpha, krippendorff_alpha_interval, spearman, wilson,
+    krippendorff_alpha, krippendorff_alpha_interval, paired_shares, spearman, wilson, wilson_mean,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -237,6 +237,73 @@ fn at_fifty_observations_intervals_of_means_keep_their_promise() {
     }
 }
 
+/// How often flags differ: more to the one side, to the other; or how often a share loses a part, and what is then left.
+#[derive(Clone, Copy)]
+enum Rare {
+    Flags(f64, f64),
+    Parts(f64),
+}
+
+impl Rare {
+    const ALL: [Self; 8] = [
+        Self::Flags(0.0, 0.0),
+        Self::Flags(0.01, 0.01),
+        Self::Flags(0.02, 0.05),
+        Self::Flags(0.1, 0.2),
+        Self::Flags(0.3, 0.3),
+        Self::Parts(0.01),
+        Self::Parts(0.03),
+        Self::Parts(0.1),
+    ];
+
+    fn name(self) -> String {
+        match self {
+            Self::Flags(down, up) => format!("-1 in {down}, 1 in {up}"),
+            Self::Parts(share) => format!("a part is lost in {share}"),
+        }
+    }
+
+    fn draw(self, rng: &mut ChaCha8Rng) -> f64 {
+        let at = rng.random::<f64>();
+        match self {
+            Self::Flags(down, _) if at < down => -1.0,
+            Self::Flags(down, up) if at < down + up => 1.0,
+            Self::Parts(share) if at < share => -f64::from(rng.random_range(1..=4)) / 4.0,
+            _ => 0.0,
+        }
+    }
+
+    fn mean(self) -> f64 {
+        match self {
+            Self::Flags(down, up) => up - down,
+            Self::Parts(share) => -share * 2.5 / 4.0,
+        }
+    }
+
+    /// Of differences, and of 1 less what is lost.
+    fn coverage(self, n: usize, samples: usize) -> [f64; 2] {
+        coverage(samples, self.mean(), |rng, _| {
+            let values: Vec<f64> = (0..n).map(|_| self.draw(rng)).collect();
+            let kept = match self {
+                Self::Flags(..) => None,
+                Self::Parts(_) => wilson_mean(n as f64 + values.iter().sum::<f64>(), n),
+            };
+            let lost = kept.map_or((f64::NAN, f64::NAN), |kept| (kept.low - 1.0, kept.high - 1.0));
+            [ends(paired_shares(&values)), lost]
+        })
+    }
+}
+
+#[test]
+fn intervals_of_rare_differences_promise_no_more_than_they_hold() {
+    for rare in Rare::ALL {
+        let [paired, kept] = rare.coverage(100, QUICK_SAMPLES);
+        println!("{}: {paired:.3}, {kept:.3}", rare.name());
+        assert!(paired >= *NEARLY.start(), "{}: {paired}", rare.name());
+        assert!(matches!(rare, Rare::Flags(..)) || kept >= *NEARLY.start(), "{}: {kept}", rare.name());
+    }
+}
+
 #[test]
 fn at_fifty_units_intervals_of_alpha_keep_theirs() {
     // Slower a sample than means; the standard error is 1.5 %.
@@ -297,6 +364,16 @@ fn the_table_of_the_documentation() {
                 [ends(wilson((0..n).filter(|_| rng.random_bool(share)).count(), n))]
             });
             println!("| {share} | {n} {}", percent(&held));
+        }
+    }
+    println!("| differences | n | `paired_shares` | `wilson_mean` |");
+    for n in SIZES {
+        for rare in Rare::ALL {
+            let held = rare.coverage(n, SAMPLES);
+            println!("| {} | {n} {}", rare.name(), percent(&held));
+            if n >= 50 && held.iter().any(|held| *held < *PROMISE.start() && *held > 0.0) {
+                broken.push(format!("{} of {n}: {held:?}", rare.name()));
+            }
         }
     }
     assert!(broken.is_empty(), "{broken:?}");

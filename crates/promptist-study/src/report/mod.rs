@@ -7,7 +7,6 @@
 mod html;
 mod quality;
 mod results;
-mod share;
 mod text;
 
 use std::path::{Path, PathBuf};

@@ -1,10 +1,9 @@
 //! How well each rater looked, and whom the study's rules leave out.
 
-use promptist::statistics::{Interval, binomial_test};
+use promptist::statistics::{Interval, binomial_test, wilson_mean};
 use serde::Serialize;
 
 use crate::config::Exclude;
-use crate::report::share::wilson_share;
 use crate::store::{Answer, Choice, Kind, Record};
 
 /// A rater's answers, judged.
@@ -66,7 +65,7 @@ impl RaterQuality {
             repeats: of_kind(Kind::Repeat).count(),
             median_secs: median(answers.iter().map(|answer| answer.millis as f64 / 1000.0).collect()),
             ties: chose(Choice::Tie),
-            share_of_a: wilson_share(a as f64, a + b),
+            share_of_a: wilson_mean(a as f64, a + b),
             side_bias_p: (a + b > 0).then(|| binomial_test(a, a + b, 0.5)),
             changed: answers.iter().filter(|answer| answer.changes > 0).count(),
         }

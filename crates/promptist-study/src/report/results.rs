@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use promptist::statistics::{
     Comparison, Interval, Level, bootstrap, bradley_terry_intervals, cohen_kappa, holm,
-    krippendorff_alpha_interval, sign_flip_test,
+    krippendorff_alpha_interval, sign_flip_test, wilson_mean,
 };
 use serde::Serialize;
 
-use crate::report::share::wilson_share;
 use crate::store::{Answer, Choice, Kind, Record};
 
 /// Resamples of every bootstrap, and signs drawn for every test.
@@ -87,7 +86,7 @@ impl Results {
             pairs: pairs(record, &main, seed),
             strengths: strengths(record, &main, seed),
             agreement: agreement(&kept, &raters, seed),
-            share_of_a: wilson_share(a as f64, a + b),
+            share_of_a: wilson_mean(a as f64, a + b),
         }
     }
 }
@@ -124,7 +123,7 @@ fn pairs(record: &Record, main: &[&Answer], seed: u64) -> Vec<PairResult> {
             losses,
             inputs: inputs.len(),
             preference: bootstrap(inputs.len(), RESAMPLES, seed, share),
-            preference_wilson: wilson_share(points(&all), all.len()),
+            preference_wilson: wilson_mean(points(&all), all.len()),
             p: sign_flip_test(&differences, RESAMPLES, seed),
             p_adjusted: None,
         });
@@ -186,7 +185,7 @@ fn agreement(kept: &[&Answer], raters: &[i64], seed: u64) -> Agreement {
         questions: ratings.len(),
         alpha_nominal,
         alpha_ordinal,
-        self_consistency: wilson_share(same as f64, before.len()),
+        self_consistency: wilson_mean(same as f64, before.len()),
         self_kappa: if before.is_empty() { None } else { cohen_kappa(&before, &again) },
     }
 }

@@ -96,7 +96,7 @@ impl Evaluation<'_> {
         write_rows(&self.run.join(ROWS), &rows)?;
         let cards = Cards { of: self, training_texts: &training_texts }.measure()?;
 
-        let mut report = self.summarise(&sets, &rows, measures);
+        let mut report = self.summarise(&sets, &rows, measures)?;
         report.judges = judges.report();
         report.leakage = self.leakage(&sets)?;
         report.cards = cards.into_iter().map(|card| card.checked(&report)).collect();
@@ -177,21 +177,32 @@ impl Evaluation<'_> {
         }))
     }
 
-    fn summarise(&self, sets: &[EvalSet], rows: &[EvalRow], measures: Vec<Measure>) -> EvalReport {
+    fn summarise(&self, sets: &[EvalSet], rows: &[EvalRow], measures: Vec<Measure>) -> Result<EvalReport> {
         let systems: Vec<&str> = self.systems.iter().map(System::name).collect();
         let views = summary::views(sets, &systems, rows);
         let summary = Summary { config: self.config, systems, measures: &measures, views };
+        self.progress.begin("statistics", Some(3), "parts");
+        let part_done = || {
+            self.progress.advance(1, "");
+            self.cancel.check()
+        };
+        let cells = summary::cells(&summary);
+        part_done()?;
         let (comparisons, families) = summary::comparisons(&summary);
-        EvalReport {
+        part_done()?;
+        let breakdowns = summary::breakdowns(&summary);
+        part_done()?;
+        self.progress.end();
+        Ok(EvalReport {
             schema: SCHEMA.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             config: self.config.clone(),
             baseline: self.config.baseline().to_owned(),
             systems: self.systems.iter().map(System::report).collect(),
             sets: summary.views.iter().map(|view| view.report.clone()).collect(),
-            cells: summary::cells(&summary),
+            cells,
             fallen: summary::fallen(&summary, &comparisons),
-            breakdowns: summary::breakdowns(&summary),
+            breakdowns,
             additions: summary::additions(&summary),
             families,
             comparisons,
@@ -203,7 +214,7 @@ impl Evaluation<'_> {
             samples: self.samples(sets),
             elapsed_secs: 0.0,
             measures,
-        }
+        })
     }
 
     /// Inputs that nobody picked: the first of a shuffle.

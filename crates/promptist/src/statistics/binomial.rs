@@ -14,14 +14,26 @@ const SAME_PROBABILITY: f64 = 1e-7;
 /// # Source
 /// Wilson 1927; `statsmodels.stats.proportion.proportion_confint(method="wilson")`.
 pub fn wilson(successes: usize, n: usize) -> Option<Interval> {
-    let share = share(successes, n)?;
-    let z2 = normal_quantile(0.5 + CONFIDENCE / 2.0).powi(2);
+    wilson_mean(successes as f64, n)
+}
+
+/// Wilson's interval of the mean of `n` values between 0 and 1 that add up to `sum`, such as answers of which a tie is
+/// worth one half; `None` if there can be no such values.
+///
+/// The variance of values between 0 and 1 is at most that of ones and zeros of the same mean: where many values are
+/// fractions the interval is wider than it need be, and it is never narrow.
+pub fn wilson_mean(sum: f64, n: usize) -> Option<Interval> {
     let trials = n as f64;
+    if n == 0 || !(0.0..=trials).contains(&sum) {
+        return None;
+    }
+    let share = sum / trials;
+    let z2 = normal_quantile(0.5 + CONFIDENCE / 2.0).powi(2);
     let middle = (share + z2 / (2.0 * trials)) / (1.0 + z2 / trials);
     let half = (z2 * (share * (1.0 - share) + z2 / (4.0 * trials)) / trials).sqrt() / (1.0 + z2 / trials);
     // At the ends the bounds are the ends, but for rounding.
-    let low = if successes == 0 { 0.0 } else { middle - half };
-    let high = if successes == n { 1.0 } else { middle + half };
+    let low = if sum == 0.0 { 0.0 } else { middle - half };
+    let high = if sum == trials { 1.0 } else { middle + half };
     Some(Interval { n, mean: share, low, high })
 }
 
@@ -74,6 +86,8 @@ mod tests {
         let none = wilson(0, 10).expect("trials");
         assert_eq!((none.mean, none.low), (0.0, 0.0));
         assert!((none.high - 0.277_5).abs() < 1e-4, "{none:?}");
+        assert_eq!((wilson_mean(-0.5, 2), wilson_mean(2.5, 2), wilson_mean(f64::NAN, 2)), (None, None, None));
+        assert_eq!(wilson_mean(2.5, 5).map(|share| share.mean), Some(0.5));
         let all = clopper_pearson(10, 10).expect("trials");
         // 0.025^(1/10).
         assert!((all.low - 0.025_f64.powf(0.1)).abs() < 1e-12, "{all:?}");

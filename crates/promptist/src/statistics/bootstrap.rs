@@ -22,7 +22,7 @@ pub fn bootstrap_mean(values: &[f64], resamples: usize, seed: u64) -> Option<Int
     if n == 0 || values.iter().any(|value| !value.is_finite()) {
         return None;
     }
-    let (mean, standard_error) = mean_and_error(values.iter().copied(), n);
+    let (mean, standard_error) = mean_and_error(values);
     if resamples == 0 || standard_error == 0.0 {
         return Some(Interval { n, mean, low: mean, high: mean });
     }
@@ -30,12 +30,11 @@ pub fn bootstrap_mean(values: &[f64], resamples: usize, seed: u64) -> Option<Int
         return Some(Interval { n, mean, low, high });
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let centred: Vec<f64> = values.iter().map(|value| value - mean).collect();
     let (mut means, mut ratios): (Vec<f64>, Vec<f64>) = (0..resamples)
         .map(|_| {
-            let chosen: Vec<f64> = draw(n, &mut rng).map(|idx| values[idx]).collect();
-            let (resampled, error) = mean_and_error(chosen.into_iter(), n);
-            let ratio = if resampled == mean { 0.0 } else { (resampled - mean) / error };
-            (resampled, ratio)
+            let (offset, error) = resampled_offset(&centred, &mut rng);
+            (mean + offset, if offset == 0.0 { 0.0 } else { offset / error })
         })
         .unzip();
     means.sort_by(f64::total_cmp);
@@ -119,19 +118,38 @@ fn share_of_two(values: &[f64]) -> Option<(f64, f64)> {
 
 /// `n` indices below `n`, each drawn from all of them.
 fn draw(n: usize, rng: &mut impl Rng) -> impl Iterator<Item = usize> {
-    (0..n).map(move |_| rng.random_range(0..n))
+    // Half of the random bits that a usize takes, and half of a bootstrap's time is drawing them.
+    let end = u32::try_from(n).expect("fewer items than 32 bits count");
+    (0..n).map(move |_| rng.random_range(0..end) as usize)
 }
 
-/// The mean of `n` values and its standard error; exactly 0 if they are equal, where the mean is theirs.
-fn mean_and_error(values: impl Iterator<Item = f64> + Clone, n: usize) -> (f64, f64) {
-    let mut others = values.clone();
-    let first = others.next().unwrap_or(f64::NAN);
-    if others.all(|value| value == first) {
+/// The mean of a resample of values whose mean is 0, and its standard error; exactly 0 if the resampled values are equal.
+/// One pass: the squares of centred values are added up without loss.
+fn resampled_offset(centred: &[f64], rng: &mut impl Rng) -> (f64, f64) {
+    /// What rounding leaves of the squares of equal values, of their sum.
+    const ROUNDING: f64 = 1e-12;
+    let (mut sum, mut squares) = (0.0, 0.0);
+    for idx in draw(centred.len(), rng) {
+        let value = centred[idx];
+        sum += value;
+        squares += value * value;
+    }
+    let n = centred.len() as f64;
+    let around_mean = squares - sum * sum / n;
+    let error = if around_mean > ROUNDING * squares { (around_mean / (n - 1.0) / n).sqrt() } else { 0.0 };
+    (sum / n, error)
+}
+
+/// The mean of values and its standard error; exactly 0 if they are equal, where the mean is theirs.
+fn mean_and_error(values: &[f64]) -> (f64, f64) {
+    let first = values.first().copied().unwrap_or(f64::NAN);
+    if values.iter().all(|&value| value == first) {
         return (first, 0.0);
     }
-    let mean = values.clone().sum::<f64>() / n as f64;
-    let squares: f64 = values.map(|value| (value - mean).powi(2)).sum();
-    (mean, (squares / (n - 1) as f64 / n as f64).sqrt())
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (mean, (squares / (n - 1.0) / n).sqrt())
 }
 
 #[cfg(test)]

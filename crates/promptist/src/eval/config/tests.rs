@@ -4,6 +4,8 @@ use super::*;
 
 const WHOLE: &str = include_str!("../../../../../configs/eval.toml");
 const TEXT: &str = include_str!("../../../../../configs/eval-text.toml");
+const QUICK: &str = include_str!("../../../../../configs/eval-quick.toml");
+const PAPER: &str = include_str!("../../../../../configs/eval-paper.toml");
 const MINI: &str = include_str!("../../../../../configs/eval-mini.toml");
 const COMPARE: &str = include_str!("../../../../../configs/compare.toml");
 
@@ -34,6 +36,25 @@ fn the_text_example_needs_nothing_but_mini() {
     assert!(config.images.is_none() && config.reward.is_empty());
     let models: Vec<&str> = config.systems.iter().flat_map(SystemConfig::models).collect();
     assert_eq!(models, ["mini"]);
+}
+
+#[test]
+fn the_quick_example_needs_nothing_but_this_repository() {
+    let config = parsed(QUICK);
+    let moved = config.clone().with_data_folder(Path::new("/data"));
+    assert_eq!(moved, config, "nothing of it lies in ../shared/data");
+    assert!(config.images.is_none() && config.judges.is_none() && config.leakage.is_none());
+}
+
+#[test]
+fn the_paper_s_model_decodes_as_its_demo_does() {
+    let config = parsed(PAPER);
+    let promptist = config.systems.iter().find(|system| system.name == "promptist").expect("a system");
+    assert_eq!(promptist.models().collect::<Vec<_>>(), ["microsoft/Promptist"]);
+    let decoding = &promptist.decoding;
+    assert_eq!((decoding.num_beams, decoding.max_new_tokens), (Some(8), Some(75)));
+    assert_eq!(decoding.length_penalty, Some(-1.0));
+    assert_eq!(decoding.length_normalization, Some(crate::decoding::LengthNormalization::Total));
 }
 
 #[test]

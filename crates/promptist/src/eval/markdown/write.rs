@@ -38,12 +38,16 @@ pub fn interval(interval: &Interval, measure: Option<&Measure>) -> String {
     format!("{mean} ({low} to {high})")
 }
 
-/// A number in the measure's unit.
+/// A number in the measure's unit. What rounds to nothing has no sign.
 pub fn number(value: f64, measure: Option<&Measure>) -> String {
-    match measure.map(|measure| measure.unit) {
+    let text = match measure.map(|measure| measure.unit) {
         Some(Unit::Share) => format!("{:.1} %", 100.0 * value),
         Some(Unit::Count | Unit::Tokens) => format!("{value:.2}"),
         _ => format!("{value:.3}"),
+    };
+    match text.strip_prefix('-') {
+        Some(size) if !size.contains(|c: char| ('1'..='9').contains(&c)) => size.to_owned(),
+        _ => text,
     }
 }
 
@@ -58,6 +62,11 @@ pub fn p_value(p: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_has_no_sign() {
+        assert_eq!((number(-0.0004, None), number(-0.0006, None)), ("0.000".to_owned(), "-0.001".to_owned()));
+    }
 
     #[test]
     fn a_bar_in_a_cell_does_not_end_it() {

@@ -124,7 +124,7 @@ fn header(view: &View) -> String {
     let inputs: usize = report.sets.iter().filter(|set| set.kind == SetKind::Set).map(|set| set.n).sum();
     format!(
         "<header>\n<h1>Evaluation of {}</h1>\n<p class=\"dim\">{inputs} inputs, {} rows. Promptist {}. Means with \
-         95 % bootstrap intervals over inputs; differences are paired by input. An input counts once, however many \
+         95 % intervals over inputs; differences are paired by input. An input counts once, however many \
          models a system has.</p>\n<p class=\"dim on-paper\">On paper is what was open on the screen.</p>\n\
          </header>\n<nav><a href=\"#claim\">Result</a><a href=\"#plots\">Plots</a>\
          <a href=\"#gallery\">Losses and wins</a><a href=\"#measures\">All measures</a>\

@@ -54,7 +54,7 @@ fn of_measure(summary: &Summary, view: &View, measure: &Measure) -> Vec<Breakdow
         for &system in &systems {
             let of_system = values(system);
             let present: Vec<f64> = of_system.iter().flatten().copied().collect();
-            let difference = || mean_difference(summary, &differences(&of_system, &of_baseline));
+            let difference = || mean_difference(summary, measure, &differences(&of_system, &of_baseline));
             all.push(Breakdown {
                 set: view.report.name.clone(),
                 measure: measure.key.clone(),

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::{Summary, View, set_level};
 use crate::eval::report::{Cell, Distribution, Level, Measure, MeasureFamily, Unit};
 use crate::eval::rows::EvalRow;
-use crate::statistics::{Interval, bootstrap_mean, wilson};
+use crate::statistics::{Interval, bootstrap_mean, paired_shares, wilson_mean};
 
 /// Parts of a histogram.
 const BINS: usize = 20;
@@ -17,19 +17,37 @@ pub fn cells(summary: &Summary) -> Vec<Cell> {
     tasks.par_iter().flat_map_iter(|(view, measure)| of_measure(summary, view, measure)).collect()
 }
 
-/// The mean of a measure's values with its interval: Wilson's of a share of yes and no, for resamples of few yes know too
-/// little about the next; of anything else, by bootstrap.
+/// Fewer values than this that are not the common one are too few to resample: it is not known yet what they may be.
+const FEW: usize = 20;
+
+/// The mean of a measure's values with its interval: Wilson's of a share of yes and no, and of shares that are all or
+/// nothing but for a few; of anything else, by bootstrap.
 pub(super) fn mean(summary: &Summary, measure: &Measure, values: &[f64]) -> Option<Interval> {
-    let is_yes_or_no = values.iter().all(|&value| value == 0.0 || value == 1.0);
-    if measure.unit == Unit::Share && is_yes_or_no {
-        return wilson(values.iter().filter(|&&value| value == 1.0).count(), values.len());
+    if measure.unit == Unit::Share {
+        let is_yes_or_no = values.iter().all(|&value| value == 0.0 || value == 1.0);
+        if is_yes_or_no || few_are_not(values, 0.0) || few_are_not(values, 1.0) {
+            return wilson_mean(values.iter().sum(), values.len());
+        }
     }
     bootstrap_mean(values, summary.config.resamples, summary.config.seed)
 }
 
-/// The mean of the differences of pairs with its interval.
-pub(super) fn mean_difference(summary: &Summary, differences: &[f64]) -> Option<Interval> {
+/// The mean of the differences of pairs with its interval: of yes and no, and of shares of which few differ, Agresti and
+/// Min's; of anything else, by bootstrap.
+pub(super) fn mean_difference(summary: &Summary, measure: &Measure, differences: &[f64]) -> Option<Interval> {
+    if measure.unit == Unit::Share {
+        let is_yes_or_no = differences.iter().all(|&difference| [-1.0, 0.0, 1.0].contains(&difference));
+        if is_yes_or_no || few_are_not(differences, 0.0) {
+            return paired_shares(differences);
+        }
+    }
     bootstrap_mean(differences, summary.config.resamples, summary.config.seed)
+}
+
+/// Whether nearly all values are `common`: the others are less than half, and few.
+fn few_are_not(values: &[f64], common: f64) -> bool {
+    let others = values.iter().filter(|&&value| value != common).count();
+    others < FEW && 2 * others < values.len()
 }
 
 fn of_measure(summary: &Summary, view: &View, measure: &Measure) -> Vec<Cell> {
@@ -135,6 +153,18 @@ fn percentile(sorted: &[f64], share: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_few_of_many_are_few() {
+        let mut values = vec![1.0; 100];
+        assert!(few_are_not(&values, 1.0) && !few_are_not(&values, 0.0));
+        values[..FEW - 1].fill(0.5);
+        assert!(few_are_not(&values, 1.0));
+        values[FEW] = 0.0;
+        assert!(!few_are_not(&values, 1.0));
+        assert!(!few_are_not(&[1.0, 0.5], 1.0), "one of two is half");
+        assert!(!few_are_not(&[], 1.0));
+    }
 
     #[test]
     fn systems_of_a_set_share_a_histogram_s_range() {

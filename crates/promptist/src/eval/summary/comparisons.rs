@@ -99,7 +99,7 @@ fn of_rows(
         Counts { wins: count(&|of| of > 0.0), ties: count(&|of| of == 0.0), losses: count(&|of| of < 0.0) };
     Comparison {
         n: differences.len(),
-        difference: mean_difference(summary, &differences),
+        difference: mean_difference(summary, measure, &differences),
         counts: Some(counts),
         p: sign_flip_test(&differences, summary.config.permutations, summary.config.seed),
         family: Some(family(measure, summary.systems[against] == summary.config.baseline())),

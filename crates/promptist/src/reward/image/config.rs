@@ -1,10 +1,10 @@
 //! What `promptist score` is told: who makes the images and who judges them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config_file::ConfigFile;
+use crate::config_file::{ConfigFile, move_to_data_folder};
 use crate::error::{Error, Result};
 use crate::generator::ImageSettings;
 use crate::generator::http::HttpSettings;
@@ -63,6 +63,15 @@ impl CacheConfig {
     }
 }
 
+impl RewardConfig {
+    /// Reads what lies in `../shared/data` from another folder.
+    #[must_use]
+    pub fn with_data_folder(mut self, folder: &Path) -> Self {
+        move_to_data_folder([&mut self.aesthetic], folder);
+        self
+    }
+}
+
 impl ConfigFile for RewardConfig {
     fn check(&self) -> Result<()> {
         if self.images_per_prompt == 0 || self.images_per_prompt > 100 {
@@ -109,6 +118,16 @@ mod tests {
         assert_eq!(config.cache, CacheConfig::default());
         assert_eq!(config.servers, HttpSettings::default());
         assert_eq!((config.clip, config.images_per_prompt, config.seed), (default_clip(), 2, 0));
+    }
+
+    #[test]
+    fn the_paper_s_example_takes_the_paper_s_number_of_images_and_a_second_judge() {
+        let config =
+            RewardConfig::from_toml(include_str!("../../../../../configs/score-paper.toml")).unwrap();
+        assert_eq!((config.images_per_prompt, &config.images), (3, &ImageSettings::default()));
+        assert!(config.pick_score.is_some());
+        let moved = config.with_data_folder(Path::new("/data"));
+        assert!(moved.aesthetic.starts_with("/data/heads"), "{}", moved.aesthetic.display());
     }
 
     #[test]
