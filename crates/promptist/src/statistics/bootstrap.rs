@@ -118,9 +118,7 @@ fn share_of_two(values: &[f64]) -> Option<(f64, f64)> {
 
 /// `n` indices below `n`, each drawn from all of them.
 fn draw(n: usize, rng: &mut impl Rng) -> impl Iterator<Item = usize> {
-    // Half of the random bits that a usize takes, and half of a bootstrap's time is drawing them.
-    let end = u32::try_from(n).expect("fewer items than 32 bits count");
-    (0..n).map(move |_| rng.random_range(0..end) as usize)
+    (0..n).map(move |_| rng.random_range(0..n))
 }
 
 /// The mean of a resample of values whose mean is 0, and its standard error; exactly 0 if the resampled values are equal.
