@@ -6,12 +6,13 @@
 
 import { Refusal, ask, nonce } from "./api.js";
 import { Watch, preload, showImages } from "./question.js";
+import { Trouble } from "./trouble.js";
 import { closeZoom } from "./zoom.js";
 
 const byId = (id) => document.getElementById(id);
 const SCREENS = ["welcome", "rating", "done", "withdrawn", "no-link"];
 const CHOICES = { a: byId("choose-a"), b: byId("choose-b"), tie: byId("choose-tie") };
-const KEYS = { ArrowLeft: "a", ArrowRight: "b", ArrowDown: "tie" };
+const KEYS = { ArrowLeft: "a", ArrowRight: "b", ArrowDown: "tie", t: "tie", T: "tie" };
 /** A key that is still on its way up from the last question does not answer the next. */
 const SETTLE_MS = 250;
 
@@ -25,6 +26,8 @@ let stand = null;
 let shown = null;
 /** Whether an answer is taken now. */
 let isReady = false;
+/** What this browser's wish to join is called, once it is sent. */
+let enrolment = null;
 /** Counts the questions shown, so that what was begun for one does not end in another. */
 let turn = 0;
 
@@ -56,8 +59,13 @@ function listen() {
   byId("sure-no").addEventListener("click", () => byId("sure").close());
   byId("sure-yes").addEventListener("click", withdraw);
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || event.repeat) return;
+    // A key that is held answers one question: not the next as well.
+    if (event.repeat && Object.values(CHOICES).includes(event.target.closest("button"))) event.preventDefault();
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+    if (event.shiftKey && event.key !== "T") return;
     if (byId("rating").hidden || document.querySelector("dialog[open]")) return;
+    // Whoever reads on with the arrow has not answered.
+    if (event.key === "ArrowDown" && canScroll(event.target)) return;
     if (event.key in KEYS && (KEYS[event.key] !== "tie" || study.ties)) answer(KEYS[event.key]);
     else if (event.key === "Backspace" && !byId("change").hidden) change();
     else if (event.key === "Escape" && !byId("keep").hidden) draw();
@@ -66,23 +74,26 @@ function listen() {
   });
 }
 
+/** Whether an arrow down would move something: the element, what is around it, or the page. */
+function canScroll(element) {
+  for (let box = element; box instanceof Element; box = box.parentElement) {
+    const isPage = box === document.scrollingElement;
+    const scrolls = isPage || ["auto", "scroll"].includes(getComputedStyle(box).overflowY);
+    if (scrolls && box.scrollHeight > box.clientHeight + 1) return true;
+  }
+  return false;
+}
+
 /** Asks, and tells of trouble and of its end. */
 async function asking(path, body, unsaved = false) {
   const said = unsaved
     ? "Your answer is not saved yet: the server cannot be reached. Trying again; leave this page open."
     : "The server cannot be reached. Trying again.";
-  let troubled = false;
-  const onTrouble = () => {
-    byId("trouble").textContent = said;
-    byId("trouble").hidden = false;
-    if (!troubled) byId("alert").textContent = said;
-    troubled = true;
-  };
+  const trouble = new Trouble(said);
   try {
-    return await ask(path, { token, body, onTrouble });
+    return await ask(path, { token, body, onTrouble: () => trouble.show() });
   } finally {
-    byId("trouble").hidden = true;
-    if (troubled) byId("alert").textContent = "The server is back.";
+    trouble.end("The server is back.");
   }
 }
 
@@ -102,7 +113,9 @@ async function begin() {
   button.setAttribute("aria-disabled", "true");
   try {
     if (!token) {
-      token = (await asking("api/enrol", {})).rater;
+      // Under one name: what is asked again because the answer was lost takes no second place.
+      enrolment ??= nonce();
+      token = (await asking("api/enrol", { nonce: enrolment })).rater;
       // The link that goes on from here, kept where links are kept.
       const url = new URL(location.href);
       url.searchParams.set("rater", token);
@@ -168,7 +181,9 @@ async function show(question, isChange) {
   byId("side-b").classList.toggle("chosen", before === "b");
   screen("rating");
   announce(`${isChange ? "Changing question" : "Question"} ${number} of ${stand.total}. Request: ${question.user_input}.`);
-  await showImages(question);
+  const trouble = new Trouble("An image does not come. Trying again; leave this page open.");
+  await showImages(question, { isWanted: () => mine === turn, onTrouble: () => trouble.show() });
+  trouble.end("The images are here.");
   if (mine !== turn) return;
   preload(stand.next);
   watch.start();
@@ -186,6 +201,7 @@ async function answer(choice) {
   const millis = watch.millis;
   ready(false);
   turn += 1;
+  const mine = turn;
   const { question, isChange } = shown;
   byId("side-a").classList.toggle("chosen", choice === "a");
   byId("side-b").classList.toggle("chosen", choice === "b");
@@ -194,11 +210,15 @@ async function answer(choice) {
   byId("saved").textContent = "Saving\u2026";
   const revision = isChange ? question.answer.revision + 1 : 0;
   try {
-    stand = await asking("api/votes", { question: question.id, choice, nonce: nonce(), revision, millis }, true);
+    const now = await asking("api/votes", { question: question.id, choice, nonce: nonce(), revision, millis }, true);
+    // The rater has withdrawn meanwhile.
+    if (mine !== turn) return;
+    stand = now;
     byId("saved").textContent = `${stand.answered} saved`;
     draw();
   } catch (error) {
     byId("saved").textContent = "";
+    if (mine !== turn) return;
     // Answered elsewhere, in another window with the same link: go on from there.
     if (error instanceof Refusal && (error.status === 409 || error.status === 404)) await look();
     else refused(error);

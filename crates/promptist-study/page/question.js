@@ -21,26 +21,32 @@ export function preload(questions) {
   }
 }
 
-/** Puts a question's images on the stage; done when all of them can be seen. */
-export async function showImages({ a, b }) {
+/**
+ * Puts a question's images on the stage; done when all of them can be seen, or when the question is not wanted any more.
+ *
+ * @param {{ a: string[], b: string[] }} question
+ * @param {{ isWanted: () => boolean, onTrouble: () => void }} how
+ */
+export async function showImages({ a, b }, { isWanted, onTrouble }) {
   const stage = byId("stage");
   stage.classList.add("loading");
   stage.setAttribute("aria-busy", "true");
   const sides = [a, b];
   const loading = sides.flatMap((urls, side) => {
-    const pictures = urls.map((url, place) => picture(sides, side, place, url));
+    const pictures = urls.map((url, place) => picture(sides, side, place));
     const area = byId(SIDES[side]).querySelector(".pictures");
     area.style.setProperty("--columns", String(Math.ceil(Math.sqrt(urls.length))));
     area.style.setProperty("--columns-upright", String(urls.length > 3 ? Math.ceil(urls.length / 2) : urls.length));
     area.replaceChildren(...pictures.map(({ button }) => button));
-    return pictures.map(({ loaded }) => loaded);
+    return pictures.map(({ image }, place) => load(image, urls[place], isWanted, onTrouble));
   });
   await Promise.all(loading);
+  if (!isWanted()) return;
   stage.classList.remove("loading");
   stage.setAttribute("aria-busy", "false");
 }
 
-function picture(sides, side, place, url) {
+function picture(sides, side, place) {
   const count = sides[side].length;
   const image = new Image();
   image.alt = `${"AB"[side]}${count > 1 ? `, image ${place + 1} of ${count}` : ""}. Enlarge`;
@@ -51,17 +57,19 @@ function picture(sides, side, place, url) {
   button.className = "picture";
   button.append(image);
   button.addEventListener("click", () => zoom(sides, side, place));
-  return { button, loaded: load(image, url) };
+  return { button, image };
 }
 
 /** Until it is there: an image that cannot be seen cannot be compared. */
-async function load(image, url) {
-  for (let tries = 0; ; tries += 1) {
+async function load(image, url, isWanted, onTrouble) {
+  for (let tries = 0; isWanted(); tries += 1) {
     image.src = tries === 0 ? url : `${url}?again=${tries}`;
     try {
       await image.decode();
       return;
     } catch {
+      if (!isWanted()) return;
+      onTrouble();
       await new Promise((done) => setTimeout(done, RETRY_MS));
     }
   }

@@ -6,21 +6,27 @@ use crate::error::{Error, Result};
 use crate::store::{Answer, Record};
 use crate::study::Study;
 
-/// Prints a question by its number, all questions of a row (`INPUT:SYSTEM`), or all of an input.
+/// Prints a question by its number, all questions of a row (`INPUT:SYSTEM`), or all of an input; `input:ID` where an
+/// input's id is a number too.
 ///
 /// # Errors
 /// [`Error::NoQuestion`]; [`Error::Database`].
 pub async fn show(study: &Study, id: &str) -> Result<String> {
     let record = study.record().await?;
-    let is_meant = |question: usize| match record.questions[question].items {
-        _ if id == question.to_string() => true,
-        Some((first, second)) => [first, second].iter().any(|&item| {
-            let item = &record.items[item];
-            item.input_id == id || item.row_id() == id
-        }),
-        None => false,
+    let is_of = |question: usize, id: &str| {
+        record.questions[question].items.is_some_and(|(first, second)| {
+            let is_it = |item: usize| record.items[item].input_id == id || record.items[item].row_id() == id;
+            is_it(first) || is_it(second)
+        })
     };
-    let meant: Vec<usize> = (0..record.questions.len()).filter(|&question| is_meant(question)).collect();
+    let questions = 0..record.questions.len();
+    let meant: Vec<usize> = match id.parse::<usize>() {
+        Ok(number) if questions.contains(&number) => vec![number],
+        _ => {
+            let id = id.strip_prefix("input:").unwrap_or(id);
+            questions.filter(|&question| is_of(question, id)).collect()
+        }
+    };
     if meant.is_empty() {
         return Err(Error::NoQuestion(id.to_owned()));
     }

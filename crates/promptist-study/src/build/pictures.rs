@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ImageEncoder, Rgb, RgbImage};
 use promptist::Error;
+use promptist::atomic::write_atomic;
 use promptist::clip::image_file;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -70,7 +71,8 @@ impl Pictures {
         let picture = Picture { file: format!("{name}.png"), width, height };
         let path = self.folder.join(&picture.file);
         if !path.exists() {
-            fs::write(&path, encode(pixels, &path)?).map_err(Error::io(&path))?;
+            let bytes = encode(pixels, &path)?;
+            write_atomic(&path, |file| file.write_all(&bytes))?;
         }
         Ok(picture)
     }

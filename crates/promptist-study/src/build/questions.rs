@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::build::pictures::{Picture, Pictures};
 use crate::build::rows::{Row, Rows};
-use crate::config::{Checks, StudyConfig};
+use crate::config::{Checks, Exclude, StudyConfig};
 use crate::error::{Error, Result};
 
 /// Two sets of images that raters see side by side.
@@ -47,6 +47,8 @@ pub(crate) struct NewStudy {
     pub(crate) dropped: usize,
     /// Pairs that are not asked, for both sides have the same images.
     pub(crate) the_same: usize,
+    /// Whose answers the report will leave out.
+    pub(crate) exclude: Exclude,
 }
 
 /// Makes the study of rows, whose images are found by `find`.
@@ -58,7 +60,8 @@ pub(crate) fn build(
 ) -> Result<NewStudy> {
     let Rows { systems, inputs, dropped } = rows;
     let pairs = pairs(&systems, &config.pairs)?;
-    let mut study = NewStudy { systems, items: Vec::new(), questions: Vec::new(), dropped, the_same: 0 };
+    let (items, questions, exclude) = (Vec::new(), Vec::new(), config.exclude.clone());
+    let mut study = NewStudy { systems, items, questions, dropped, the_same: 0, exclude };
     for input in inputs {
         let start = study.items.len();
         for row in input {

@@ -141,6 +141,10 @@ fn parse(line: &str, input: &InputFile, root: &Path) -> Result<Option<Row>, Stri
         return Err("`system` is empty".to_owned());
     }
     let adapted_prompt = line.adapted_prompt.ok_or("no `adapted_prompt`")?;
+    // PostgreSQL's texts have none.
+    if [&user_input, &system, &adapted_prompt].iter().any(|text| text.contains('\0')) {
+        return Err("a text has a NUL in it".to_owned());
+    }
     let seeds = line.seeds.unwrap_or_default();
     if !line.images.is_empty() && !seeds.is_empty() && line.images.len() != seeds.len() {
         return Err(format!("{} images and {} seeds", line.images.len(), seeds.len()));

@@ -10,6 +10,7 @@ use promptist::clip::image_file;
 use promptist::html::escape;
 use promptist::statistics::Interval;
 
+use crate::report::results::NO_STRENGTHS;
 use crate::report::text::{number, p_value, percent};
 use crate::report::{PairResult, Report, Results, RowResult, RowSide};
 
@@ -72,7 +73,7 @@ fn preferences(html: &mut String, results: &Results) {
     *html += "</div>\n";
     pair_table(html, &results.pairs);
     *html += "<p class=\"note\">Preferred: how often the first system won, a tie as half. The interval is the \
-              95 % bootstrap interval over inputs; Wilson&rsquo;s beside it takes answers to one input as \
+              95 % bootstrap interval over inputs (Wilson&rsquo;s over inputs where all say the same); Wilson&rsquo;s beside it takes answers to one input as \
               independent. p: random signs of the inputs&rsquo; means, corrected for the number of pairs \
               (Holm).</p>\n";
 }
@@ -132,10 +133,14 @@ fn pair_table(html: &mut String, pairs: &[PairResult]) {
 }
 
 fn strengths(html: &mut String, results: &Results) {
-    if results.strengths.is_empty() {
+    if results.pairs.is_empty() {
         return;
     }
     *html += "<h2>Bradley-Terry strengths</h2>\n";
+    if results.strengths.is_empty() {
+        let _ = writeln!(html, "<p>None: {NO_STRENGTHS}.</p>");
+        return;
+    }
     *html += &strengths_plot(results);
     table(
         html,
@@ -224,6 +229,9 @@ fn exclusions(html: &mut String, report: &Report) {
          {} of the repeats answered as before, a median of at least {} s an answer.</p>",
         rules.min_checks_passed, rules.min_consistency, rules.min_median_secs
     );
+    if report.were_rules_edited {
+        *html += "<p>The rules in the study&rsquo;s config were edited since. What stood before the first answer holds.</p>\n";
+    }
     if report.excluded.is_empty() {
         *html += "<p>Nobody is excluded.</p>\n";
         return;

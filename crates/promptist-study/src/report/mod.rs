@@ -28,6 +28,8 @@ pub struct Report {
     pub(crate) raters: RaterCounts,
     /// The rules, as they were when the study was made.
     pub(crate) rules: Exclude,
+    /// Whether the config in the study's folder has other rules by now. They change nothing.
+    pub(crate) were_rules_edited: bool,
     pub(crate) excluded: Vec<Excluded>,
     /// Of the raters that the rules leave.
     pub(crate) results: Results,
@@ -127,7 +129,7 @@ impl Report {
         let config = &study.config;
         let rater_quality = quality::of_raters(record);
         let excluded: Vec<Excluded> =
-            rater_quality.iter().filter_map(|rater| rater.excluded_by(&config.exclude)).collect();
+            rater_quality.iter().filter_map(|rater| rater.excluded_by(&record.exclude)).collect();
         let is_kept = |rater: i64| excluded.iter().all(|excluded| excluded.rater != rater);
         let checks = record.questions.iter().filter(|question| question.items.is_none()).count();
         let inputs = record.items.len() / record.systems.len().max(1);
@@ -144,7 +146,8 @@ impl Report {
                 pairs_the_same: record.the_same,
             },
             raters: rater_counts(record, excluded.len()),
-            rules: config.exclude.clone(),
+            rules: record.exclude.clone(),
+            were_rules_edited: config.exclude != record.exclude,
             results: Results::of(record, is_kept, config.seed),
             results_with_excluded: Results::of(record, |_| true, config.seed),
             sides: sides(record, is_kept),

@@ -1,9 +1,9 @@
 //! Who is preferred: wins, strengths and agreement, with intervals.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use promptist::statistics::{
-    Comparison, Interval, Level, bootstrap, bradley_terry_intervals, cohen_kappa, holm,
+    Comparison, Interval, Level, bootstrap, bradley_terry, bradley_terry_intervals, cohen_kappa, holm,
     krippendorff_alpha_interval, sign_flip_test, wilson_mean,
 };
 use serde::Serialize;
@@ -12,8 +12,13 @@ use crate::store::{Answer, Choice, Kind, Record};
 
 /// Resamples of every bootstrap, and signs drawn for every test.
 const RESAMPLES: usize = 2000;
-/// A hundredth of a win added to both sides of every pair, so that a system that always wins has a strength.
+/// How much strengths are held together, so that they have bounds in resamples in which a system always wins. It moves those
+/// of all answers, which have bounds of their own, in the third digit.
 const REGULARISATION: f64 = 0.01;
+
+/// Why there are no strengths where there are answers.
+pub(crate) const NO_STRENGTHS: &str =
+    "a system won or lost everything, or some were never compared, so that strengths have no bounds";
 
 /// What a set of raters says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -22,7 +27,7 @@ pub(crate) struct Results {
     /// Answers to main questions: repeats and checks are not counted as preferences.
     pub(crate) answers: usize,
     pub(crate) pairs: Vec<PairResult>,
-    /// Strongest first.
+    /// Strongest first, of the systems that were compared; none if there are none with bounds.
     pub(crate) strengths: Vec<Strength>,
     pub(crate) agreement: Agreement,
     /// The share of A among answers of A or B: a half if nobody prefers a side.
@@ -39,7 +44,8 @@ pub(crate) struct PairResult {
     pub(crate) ties: usize,
     pub(crate) losses: usize,
     pub(crate) inputs: usize,
-    /// How often the first is preferred, a tie as half: the interval is the bootstrap's over inputs.
+    /// How often the first is preferred, a tie as half: the interval is the bootstrap's over inputs, or Wilson's over inputs
+    /// where all say the same, which resamples say too.
     pub(crate) preference: Option<Interval>,
     /// The same with Wilson's interval, which takes answers to one input as independent.
     pub(crate) preference_wilson: Option<Interval>,
@@ -109,11 +115,6 @@ fn pairs(record: &Record, main: &[&Answer], seed: u64) -> Vec<PairResult> {
         // Points and answers of each input.
         let inputs: Vec<(f64, f64)> =
             by_input.values().map(|verdicts| (points(verdicts), verdicts.len() as f64)).collect();
-        let share = |drawn: &[usize]| {
-            let (sum, of) =
-                drawn.iter().fold((0.0, 0.0), |(sum, of), &idx| (sum + inputs[idx].0, of + inputs[idx].1));
-            Some(sum / of)
-        };
         let differences: Vec<f64> = inputs.iter().map(|(sum, of)| 2.0 * sum / of - 1.0).collect();
         pairs.push(PairResult {
             first: record.systems[first].clone(),
@@ -122,7 +123,7 @@ fn pairs(record: &Record, main: &[&Answer], seed: u64) -> Vec<PairResult> {
             ties,
             losses,
             inputs: inputs.len(),
-            preference: bootstrap(inputs.len(), RESAMPLES, seed, share),
+            preference: preference(&inputs, seed),
             preference_wilson: wilson_mean(points(&all), all.len()),
             p: sign_flip_test(&differences, RESAMPLES, seed),
             p_adjusted: None,
@@ -136,8 +137,21 @@ fn pairs(record: &Record, main: &[&Answer], seed: u64) -> Vec<PairResult> {
     pairs
 }
 
+/// Of points and answers by input.
+fn preference(inputs: &[(f64, f64)], seed: u64) -> Option<Interval> {
+    let means: Vec<f64> = inputs.iter().map(|(points, answers)| points / answers).collect();
+    if means.iter().all(|mean| *mean == means[0]) {
+        return wilson_mean(means.iter().sum(), means.len());
+    }
+    bootstrap(inputs.len(), RESAMPLES, seed, |drawn| {
+        let add = |(sum, of): (f64, f64), &idx: &usize| (sum + inputs[idx].0, of + inputs[idx].1);
+        let (sum, of) = drawn.iter().fold((0.0, 0.0), add);
+        Some(sum / of)
+    })
+}
+
 fn strengths(record: &Record, main: &[&Answer], seed: u64) -> Vec<Strength> {
-    let (mut comparisons, mut units) = (Vec::new(), Vec::new());
+    let (mut comparisons, mut units, mut compared) = (Vec::new(), Vec::new(), BTreeSet::new());
     let mut inputs: BTreeMap<&str, usize> = BTreeMap::new();
     for answer in main {
         let Some((first, second)) = record.questions[answer.question].items else { continue };
@@ -145,13 +159,25 @@ fn strengths(record: &Record, main: &[&Answer], seed: u64) -> Vec<Strength> {
         if answer.for_first() < 0 {
             std::mem::swap(&mut winner, &mut loser);
         }
-        comparisons.push(Comparison { winner, loser, is_tie: answer.for_first() == 0 });
+        compared.extend([winner, loser]);
+        comparisons.push((winner, loser, answer.for_first() == 0));
         let count = inputs.len();
         units.push(*inputs.entry(record.items[first].input_id.as_str()).or_insert(count));
     }
-    let count = record.systems.len();
-    let found = bradley_terry_intervals(count, &comparisons, &units, REGULARISATION, RESAMPLES, seed);
-    let named = record.systems.iter().zip(found.unwrap_or_default());
+    // Systems that nobody compared have no strength, not one of 0.
+    let compared: Vec<usize> = compared.into_iter().collect();
+    let place = |system: usize| compared.binary_search(&system).unwrap_or(0);
+    let comparisons: Vec<Comparison> = comparisons
+        .into_iter()
+        .map(|(winner, loser, is_tie)| Comparison { winner: place(winner), loser: place(loser), is_tie })
+        .collect();
+    // Without bounds of their own they would be what holds them together.
+    if bradley_terry(compared.len(), &comparisons, 0.0).is_none() {
+        return Vec::new();
+    }
+    let found =
+        bradley_terry_intervals(compared.len(), &comparisons, &units, REGULARISATION, RESAMPLES, seed);
+    let named = compared.iter().map(|&system| &record.systems[system]).zip(found.unwrap_or_default());
     let mut strengths: Vec<Strength> =
         named.map(|(system, strength)| Strength { system: system.clone(), strength }).collect();
     strengths.sort_by(|a, b| b.strength.mean.total_cmp(&a.strength.mean));

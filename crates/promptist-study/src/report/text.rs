@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use promptist::statistics::Interval;
 
+use crate::report::results::NO_STRENGTHS;
 use crate::report::{Report, Results};
 
 pub(crate) fn print(report: &Report) -> String {
@@ -67,12 +68,17 @@ fn results(text: &mut String, results: &Results) {
         ]);
     }
     table(text, &rows);
-    let _ = writeln!(text, "  preferred: wins and half the ties; 95 % bootstrap interval over inputs");
+    let _ = writeln!(text, "  preferred: wins and half the ties; 95 % interval over inputs");
 
     let _ = writeln!(text, "\nBradley-Terry strength (a difference of 1: odds of 2.7 to 1)");
-    let mut rows = vec![row(["system", "strength"])];
-    rows.extend(results.strengths.iter().map(|s| vec![s.system.clone(), number(&s.strength)]));
-    table(text, &rows);
+    match results.strengths.is_empty() {
+        true => _ = writeln!(text, "  none: {NO_STRENGTHS}"),
+        false => {
+            let mut rows = vec![row(["system", "strength"])];
+            rows.extend(results.strengths.iter().map(|s| vec![s.system.clone(), number(&s.strength)]));
+            table(text, &rows);
+        }
+    }
 
     let agreement = &results.agreement;
     let _ = writeln!(text, "\nAgreement");
@@ -100,6 +106,9 @@ fn excluded(text: &mut String, report: &Report) {
         "\nExcluded raters (rules of the study's config: checks passed {}, repeats the same {}, median {} s)",
         rules.min_checks_passed, rules.min_consistency, rules.min_median_secs
     );
+    if report.were_rules_edited {
+        let _ = writeln!(text, "  (the config was edited since: what stood before the first answer holds)");
+    }
     if report.excluded.is_empty() {
         let _ = writeln!(text, "  none");
         return;

@@ -3,17 +3,18 @@
 //! ```text
 //! GET  /                the page; GET /page/{file} its parts
 //! GET  /api/study       texts, and whether anyone may join
-//! POST /api/enrol       {} -> {"rater": token}, where enrolment is open
+//! POST /api/enrol       {"nonce"} -> {"rater": token}, where enrolment is open
 //! GET  /api/rater       where the rater of the link stands, and the next questions
 //! POST /api/consent     {} -> the same
 //! POST /api/votes       {"question", "choice", "nonce", "revision", "millis"} -> the same
 //! POST /api/withdraw    {} -> {"deleted"}
-//! GET  /image/{id}      an image
+//! GET  /image/{id}/{side}/{place}   an image of a question
 //! GET  /healthz
 //! ```
 //!
 //! A link's token comes as `Authorization: Bearer`. Nothing that leaves here names a system, a rewrite or a
-//! file, tells a check or a repeat from a question, or depends on which system an image is of.
+//! file, tells a check from a question, or depends on which system an image is of. A repeat shows what was shown before, the
+//! sides changed; ids and addresses are its own.
 
 mod error;
 mod page;
@@ -71,7 +72,7 @@ fn router(app: std::sync::Arc<App>) -> Router {
         .route("/api/consent", post(routes::consent))
         .route("/api/votes", post(routes::votes))
         .route("/api/withdraw", post(routes::withdraw))
-        .route("/image/{id}", get(routes::image))
+        .route("/image/{id}/{side}/{place}", get(routes::image))
         .route("/healthz", get(|| async { "ok" }))
         .fallback(|| async { ApiError::NotFound })
         .method_not_allowed_fallback(|| async { ApiError::NoMethod })

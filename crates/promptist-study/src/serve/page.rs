@@ -18,6 +18,7 @@ const FILES: &[PageFile] = page_files! { "../../page/":
     "index.html" "text/html; charset=utf-8",
     "question.js" "text/javascript; charset=utf-8",
     "style.css" "text/css; charset=utf-8",
+    "trouble.js" "text/javascript; charset=utf-8",
     "zoom.js" "text/javascript; charset=utf-8",
 };
 

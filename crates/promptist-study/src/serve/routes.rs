@@ -21,6 +21,8 @@ use crate::store::{Choice, Joined, Progress, Question, RaterState, Vote, Voted};
 
 /// How many questions a browser knows ahead, so that their images are there when they are due.
 const AHEAD: i64 = 3;
+/// The sides, as URLs name them.
+const SIDES: [&str; 2] = ["a", "b"];
 /// Bytes of a nonce: a UUID has 36.
 const MAX_NONCE_BYTES: usize = 64;
 /// The longest time that an answer is said to have taken; whoever leaves the page open overnight did not look
@@ -51,13 +53,21 @@ pub(super) async fn study(State(app): State<Arc<App>>) -> Json {
     }))
 }
 
+/// A browser that enrols by itself.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Enrol {
+    /// The browser's own name for this, the same for every try.
+    nonce: String,
+}
+
 /// `POST /api/enrol`.
-pub(super) async fn enrol(State(app): State<Arc<App>>, Body(Nothing {}): Body<Nothing>) -> Answer {
+pub(super) async fn enrol(State(app): State<Arc<App>>, Body(Enrol { nonce }): Body<Enrol>) -> Answer {
     if app.config.raters.enrolment != Enrolment::Open {
         return Err(ApiError::Closed("this study needs a link of your own"));
     }
-    let tokens = app.store.invite(1, app.config.raters.max).await?;
-    Ok(Json(json!({"rater": tokens.first()})))
+    check_nonce(&nonce)?;
+    Ok(Json(json!({"rater": app.store.enrol(&nonce, app.config.raters.max).await?})))
 }
 
 /// `GET /api/rater`.
@@ -99,10 +109,7 @@ pub(super) async fn votes(
 ) -> Answer {
     let choice = Choice::of(&body.choice).filter(|&choice| choice != Choice::Tie || app.config.ties);
     let choice = choice.ok_or_else(|| ApiError::Malformed("`choice` is none of the answers".to_owned()))?;
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    if !(8..=MAX_NONCE_BYTES).contains(&body.nonce.len()) || !body.nonce.bytes().all(is_plain) {
-        return Err(ApiError::Malformed("`nonce` must be 8 to 64 letters, digits and hyphens".to_owned()));
-    }
+    check_nonce(&body.nonce)?;
     let millis = body.millis.clamp(0, MAX_MILLIS);
     let VoteBody { question, nonce, revision, .. } = body;
     let vote = Vote { question, choice, nonce, revision, millis };
@@ -111,6 +118,14 @@ pub(super) async fn votes(
         Voted::Unknown => Err(ApiError::NotFound),
         Voted::OutOfTurn => Err(ApiError::OutOfTurn),
         Voted::Withdrawn => Err(ApiError::Withdrawn),
+    }
+}
+
+fn check_nonce(nonce: &str) -> Result<(), ApiError> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    match (8..=MAX_NONCE_BYTES).contains(&nonce.len()) && nonce.bytes().all(is_plain) {
+        true => Ok(()),
+        false => Err(ApiError::Malformed("`nonce` must be 8 to 64 letters, digits and hyphens".to_owned())),
     }
 }
 
@@ -123,10 +138,15 @@ pub(super) async fn withdraw(
     Ok(Json(json!({"deleted": app.store.withdraw(rater.id).await?})))
 }
 
-/// `GET /image/{id}`.
-pub(super) async fn image(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Response, ApiError> {
-    // The id is looked up and never a part of a path; the file's name is one that we gave.
-    let file = app.store.picture(&id).await?.ok_or(ApiError::NotFound)?;
+/// `GET /image/{id}/{side}/{place}`.
+pub(super) async fn image(
+    State(app): State<Arc<App>>,
+    Path((id, side, place)): Path<(String, String, String)>,
+) -> Result<Response, ApiError> {
+    let at = SIDES.iter().position(|name| *name == side).ok_or(ApiError::NotFound)?;
+    let place = place.parse().map_err(|_| ApiError::NotFound)?;
+    // They are looked up and never a part of a path; the file's name is one that we gave.
+    let file = app.store.picture(&id, at as i64, place).await?.ok_or(ApiError::NotFound)?;
     let path = app.images.join(file);
     let bytes = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
     let bytes = bytes.map_err(|error| ApiError::Internal(error.to_string()))?;
@@ -153,13 +173,15 @@ async fn stands(app: &App, rater: Joined) -> Answer {
 
 /// A question as a browser sees it: two sides, and not what they are.
 fn wire(question: &Question) -> Value {
-    let [a, b] = &question.sides;
-    let urls = |ids: &[String]| -> Vec<String> { ids.iter().map(|id| format!("image/{id}")).collect() };
+    let urls = |at: usize| -> Vec<String> {
+        let (id, side) = (&question.id, SIDES[at]);
+        (0..question.sides[at]).map(|place| format!("image/{id}/{side}/{place}")).collect()
+    };
     let answer =
         question.answer.map(|(choice, revision)| json!({"choice": choice.name(), "revision": revision}));
     json!({
         "id": question.id, "place": question.place, "user_input": question.user_input,
-        "a": urls(a), "b": urls(b), "answer": answer,
+        "a": urls(0), "b": urls(1), "answer": answer,
     })
 }
 

@@ -142,11 +142,13 @@ impl Store {
     async fn fill(&self, study: &NewStudy) -> Result<()> {
         let mut transaction = self.begin().await?;
         sqlx::query(
-            "INSERT INTO study (id, created_at, raters, dropped, the_same) VALUES (1, $1, 0, $2, $3)",
+            "INSERT INTO study (id, created_at, raters, dropped, the_same, exclude)
+             VALUES (1, $1, 0, $2, $3, $4)",
         )
         .bind(now())
         .bind(study.dropped as i64)
         .bind(study.the_same as i64)
+        .bind(serde_json::json!(study.exclude).to_string())
         .execute(&mut *transaction)
         .await?;
         for (place, system) in (0_i64..).zip(&study.systems) {
@@ -190,16 +192,13 @@ impl Store {
             .await?;
             for (side, pictures) in [(0_i64, &question.first), (1, &question.second)] {
                 for (place, picture) in (0_i64..).zip(pictures) {
-                    sqlx::query(
-                        "INSERT INTO picture (id, question, side, place, file) VALUES ($1, $2, $3, $4, $5)",
-                    )
-                    .bind(random_id())
-                    .bind(id)
-                    .bind(side)
-                    .bind(place)
-                    .bind(&picture.file)
-                    .execute(&mut *transaction)
-                    .await?;
+                    sqlx::query("INSERT INTO picture (question, side, place, file) VALUES ($1, $2, $3, $4)")
+                        .bind(id)
+                        .bind(side)
+                        .bind(place)
+                        .bind(&picture.file)
+                        .execute(&mut *transaction)
+                        .await?;
                 }
             }
         }
@@ -222,10 +221,17 @@ impl Store {
         self.pool.close().await;
     }
 
-    /// The file of an image that raters' browsers ask for.
-    pub(crate) async fn picture(&self, id: &str) -> Result<Option<String>> {
-        let file = sqlx::query_scalar("SELECT file FROM picture WHERE id = $1").bind(id);
-        Ok(file.fetch_optional(&self.pool).await?)
+    /// The file of an image that a rater's browser asks for: of an assignment, at A (0) or B (1), in its place. What is
+    /// asked a second time is another assignment, so nothing in its images' names says so.
+    pub(crate) async fn picture(&self, assignment: &str, at: i64, place: i64) -> Result<Option<String>> {
+        if !is_id(assignment) {
+            return Ok(None);
+        }
+        let file = sqlx::query_scalar(
+            "SELECT p.file FROM assignment a JOIN picture p ON p.question = a.question
+             WHERE a.id = $1 AND p.side = (CASE WHEN a.is_swapped = 1 THEN 1 - $2 ELSE $2 END) AND p.place = $3",
+        );
+        Ok(file.bind(assignment).bind(at).bind(place).fetch_optional(&self.pool).await?)
     }
 }
 
@@ -239,6 +245,11 @@ pub(crate) fn random_id() -> String {
     let mut bytes = [0; 16];
     SysRng.try_fill_bytes(&mut bytes).expect("the system has random numbers");
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether it could be one of [`random_id`]'s. Nothing else is looked up: PostgreSQL, for one, knows no NUL.
+pub(crate) fn is_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Milliseconds since 1970.

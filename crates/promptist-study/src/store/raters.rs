@@ -14,6 +14,9 @@ use crate::plan::{Amount, Load, plan};
 /// for others; if they come back, a question has one answer more.
 const COUNTED_AS_ASKED: Duration = Duration::from_secs(24 * 3600);
 
+/// How long a place is held for somebody who came without a link and has not agreed yet.
+const HELD_FOR: Duration = Duration::from_secs(600);
+
 /// Where a rater stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RaterState {
@@ -46,24 +49,42 @@ impl Store {
         if there + count as i64 > i64::from(max) {
             return Err(Error::Full(i64::from(max)));
         }
-        let last: Option<i64> =
-            sqlx::query_scalar("SELECT MAX(id) FROM rater").fetch_one(&mut *transaction).await?;
         let mut tokens = Vec::with_capacity(count);
-        for id in (last.unwrap_or(0) + 1..).take(count) {
-            let token = random_id();
-            // Kept as it is, not hashed: whoever reads the database has the votes that it would lead to.
-            sqlx::query(
-                "INSERT INTO rater (id, token, created_at, seen_at, withdrawn_votes) VALUES ($1, $2, $3, 0, 0)",
-            )
-            .bind(id)
-            .bind(&token)
-            .bind(now())
-            .execute(&mut *transaction)
-            .await?;
-            tokens.push(token);
+        for _ in 0..count {
+            tokens.push(add(&mut transaction, None).await?);
         }
         transaction.commit().await?;
         Ok(tokens)
+    }
+
+    /// The token of a rater who came without a link: one for each nonce. Who has not agreed for [`HELD_FOR`] does not hold
+    /// a place any more, so that nobody closes a study by asking.
+    ///
+    /// # Errors
+    /// [`Error::Full`] if there are `max` already.
+    pub(crate) async fn enrol(&self, nonce: &str, max: u32) -> Result<String> {
+        let mut transaction = self.begin().await?;
+        self.lock(&mut transaction).await?;
+        let known: Option<String> = sqlx::query_scalar("SELECT token FROM rater WHERE nonce = $1")
+            .bind(nonce)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if let Some(token) = known {
+            return Ok(token);
+        }
+        let there: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM rater
+             WHERE withdrawn_at IS NULL AND (consented_at IS NOT NULL OR nonce IS NULL OR created_at > $1)",
+        )
+        .bind(now() - HELD_FOR.as_millis() as i64)
+        .fetch_one(&mut *transaction)
+        .await?;
+        if there >= i64::from(max) {
+            return Err(Error::Full(i64::from(max)));
+        }
+        let token = add(&mut transaction, Some(nonce)).await?;
+        transaction.commit().await?;
+        Ok(token)
     }
 
     /// The rater of a link.
@@ -165,6 +186,25 @@ impl Store {
         sqlx::query("UPDATE study SET raters = raters + 1 WHERE id = 1").execute(&mut **transaction).await?;
         Ok(())
     }
+}
+
+/// A new rater's token.
+async fn add(transaction: &mut Transaction<'static, Any>, nonce: Option<&str>) -> Result<String> {
+    let last: Option<i64> =
+        sqlx::query_scalar("SELECT MAX(id) FROM rater").fetch_one(&mut **transaction).await?;
+    let token = random_id();
+    // Kept as it is, not hashed: whoever reads the database has the votes that it would lead to.
+    sqlx::query(
+        "INSERT INTO rater (id, token, nonce, created_at, seen_at, withdrawn_votes)
+         VALUES ($1, $2, $3, $4, 0, 0)",
+    )
+    .bind(last.unwrap_or(0) + 1)
+    .bind(&token)
+    .bind(nonce)
+    .bind(now())
+    .execute(&mut **transaction)
+    .await?;
+    Ok(token)
 }
 
 /// The questions, and how often each was shown which way.

@@ -3,6 +3,7 @@
 use sqlx::Row;
 
 use super::Store;
+use crate::config::Exclude;
 use crate::error::Result;
 
 /// Where the rater's preferred images stood.
@@ -99,6 +100,7 @@ pub(crate) struct Answer {
     pub(crate) choice: Choice,
     /// How often it was changed before.
     pub(crate) changes: i64,
+    /// Of looking at it, changes included.
     pub(crate) millis: i64,
     pub(crate) voted_at: i64,
 }
@@ -115,7 +117,7 @@ impl Answer {
 }
 
 /// A study as it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Record {
     pub(crate) systems: Vec<String>,
     pub(crate) items: Vec<ItemRecord>,
@@ -125,6 +127,8 @@ pub(crate) struct Record {
     pub(crate) answers: Vec<Answer>,
     pub(crate) dropped: i64,
     pub(crate) the_same: i64,
+    /// The rules, as they stood before anybody answered.
+    pub(crate) exclude: Exclude,
 }
 
 impl Store {
@@ -136,7 +140,8 @@ impl Store {
         let systems =
             sqlx::query_scalar("SELECT name FROM system ORDER BY place").fetch_all(&mut *connection);
         let systems: Vec<String> = systems.await?;
-        let study = sqlx::query("SELECT dropped, the_same FROM study").fetch_one(&mut *connection).await?;
+        let study =
+            sqlx::query("SELECT dropped, the_same, exclude FROM study").fetch_one(&mut *connection).await?;
 
         let rows = sqlx::query(
             "SELECT input_id, user_input, system, adapted_prompt, images, seeds FROM item ORDER BY id",
@@ -149,8 +154,8 @@ impl Store {
                 user_input: row.try_get(1)?,
                 system: row.try_get(2)?,
                 adapted_prompt: row.try_get(3)?,
-                images: list(&images)?,
-                seeds: list(&seeds)?,
+                images: parse(&images)?,
+                seeds: parse(&seeds)?,
             });
         }
 
@@ -193,7 +198,8 @@ impl Store {
 
         let rows = sqlx::query(
             "SELECT a.rater, a.question, a.is_repeat, a.place, a.is_swapped,
-                    v.choice, v.revision, v.millis, v.voted_at
+                    v.choice, v.revision, v.voted_at,
+                    (SELECT CAST(SUM(w.millis) AS BIGINT) FROM vote w WHERE w.assignment = v.assignment)
              FROM vote v JOIN assignment a ON a.id = v.assignment
              WHERE v.revision = (SELECT MAX(w.revision) FROM vote w WHERE w.assignment = v.assignment)
              ORDER BY a.rater, a.place",
@@ -219,16 +225,18 @@ impl Store {
                 is_swapped: is_swapped == 1,
                 choice,
                 changes: row.try_get(6)?,
-                millis: row.try_get(7)?,
-                voted_at: row.try_get(8)?,
+                voted_at: row.try_get(7)?,
+                millis: row.try_get(8)?,
             });
         }
-        let (dropped, the_same) = (study.try_get(0)?, study.try_get(1)?);
-        Ok(Record { systems, items, questions, raters, answers, dropped, the_same })
+        let (dropped, the_same, exclude): (i64, i64, String) =
+            (study.try_get(0)?, study.try_get(1)?, study.try_get(2)?);
+        let exclude = parse(&exclude)?;
+        Ok(Record { systems, items, questions, raters, answers, dropped, the_same, exclude })
     }
 }
 
-/// A list that the tables hold as JSON.
-fn list<T: serde::de::DeserializeOwned>(json: &str) -> Result<Vec<T>> {
+/// What the tables hold as JSON.
+fn parse<T: serde::de::DeserializeOwned>(json: &str) -> Result<T> {
     serde_json::from_str(json).map_err(|error| sqlx::Error::Decode(error.into()).into())
 }

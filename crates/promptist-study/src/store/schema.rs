@@ -5,13 +5,15 @@
 
 /// The statements that lead from each version of the tables to the next.
 pub(super) const MIGRATIONS: &[&[&str]] = &[&[
-    // One row. Whoever changes it first goes first: it is what enrolments wait for in PostgreSQL.
+    // One row. Whoever changes it first goes first: it is what enrolments wait for in PostgreSQL. `exclude` is JSON: the
+    // rules as they stood before anybody answered.
     "CREATE TABLE study (
         id BIGINT PRIMARY KEY CHECK (id = 1),
         created_at BIGINT NOT NULL,
         raters BIGINT NOT NULL,
         dropped BIGINT NOT NULL,
-        the_same BIGINT NOT NULL
+        the_same BIGINT NOT NULL,
+        exclude TEXT NOT NULL
     )",
     "CREATE TABLE system (place BIGINT PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
     // What a system made of an input. `images` and `seeds` are JSON: where they came from.
@@ -35,18 +37,18 @@ pub(super) const MIGRATIONS: &[&[&str]] = &[&[
         CHECK ((check_note IS NULL) = (first_item IS NOT NULL)),
         CHECK ((first_item IS NULL) = (second_item IS NULL))
     )",
-    // `id` is what raters' browsers ask for: it says nothing of the file, the side or the question.
     "CREATE TABLE picture (
-        id TEXT PRIMARY KEY,
         question BIGINT NOT NULL REFERENCES question (id),
         side BIGINT NOT NULL CHECK (side IN (0, 1)),
         place BIGINT NOT NULL,
         file TEXT NOT NULL,
-        UNIQUE (question, side, place)
+        PRIMARY KEY (question, side, place)
     )",
+    // `nonce` is how a browser that enrols by itself calls that: asking twice is asking once.
     "CREATE TABLE rater (
         id BIGINT PRIMARY KEY,
         token TEXT NOT NULL UNIQUE,
+        nonce TEXT UNIQUE,
         created_at BIGINT NOT NULL,
         consented_at BIGINT,
         seen_at BIGINT NOT NULL,

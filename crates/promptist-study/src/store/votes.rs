@@ -2,7 +2,7 @@
 
 use sqlx::{AnyConnection, Row};
 
-use super::{Choice, Store, now};
+use super::{Choice, Store, is_id, now};
 use crate::error::Result;
 
 /// A question as a rater sees it.
@@ -13,8 +13,8 @@ pub(crate) struct Question {
     /// From 0.
     pub(crate) place: i64,
     pub(crate) user_input: String,
-    /// Ids of images, at A and at B.
-    pub(crate) sides: [Vec<String>; 2],
+    /// How many images stand at A, and at B.
+    pub(crate) sides: [i64; 2],
     /// The answer that stands, and how often it was changed.
     pub(crate) answer: Option<(Choice, i64)>,
 }
@@ -83,6 +83,9 @@ impl Store {
 
     /// Keeps an answer: on the disk when this returns. The same answer again changes nothing.
     pub(crate) async fn vote(&self, rater: i64, vote: &Vote) -> Result<Voted> {
+        if !is_id(&vote.question) {
+            return Ok(Voted::Unknown);
+        }
         match self.try_vote(rater, vote).await {
             // Somebody was first with this nonce: if it was this vote, it is kept.
             Err(crate::Error::Database(sqlx::Error::Database(error))) if error.is_unique_violation() => {
@@ -162,15 +165,15 @@ async fn counts(connection: &mut AnyConnection, rater: i64) -> Result<(i64, i64)
 
 async fn question(row: &sqlx::any::AnyRow, connection: &mut AnyConnection) -> Result<Question> {
     let (question, is_swapped): (i64, i64) = (row.try_get(2)?, row.try_get(3)?);
-    let pictures = sqlx::query("SELECT id, side FROM picture WHERE question = $1 ORDER BY side, place")
+    let counts = sqlx::query("SELECT side, COUNT(*) FROM picture WHERE question = $1 GROUP BY side")
         .bind(question)
         .fetch_all(connection)
         .await?;
-    let mut sides = [Vec::new(), Vec::new()];
-    for picture in pictures {
-        let (id, side): (String, i64) = (picture.try_get(0)?, picture.try_get(1)?);
+    let mut sides = [0, 0];
+    for count in counts {
+        let (side, count): (i64, i64) = (count.try_get(0)?, count.try_get(1)?);
         // At A stands the first side, or the second if they are swapped.
-        sides[usize::from(side != is_swapped)].push(id);
+        sides[usize::from(side != is_swapped)] = count;
     }
     let answer: (Option<String>, Option<i64>) = (row.try_get(5)?, row.try_get(6)?);
     Ok(Question {

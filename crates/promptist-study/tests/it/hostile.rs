@@ -3,13 +3,22 @@
 use serde_json::json;
 
 use crate::client::{Rater, get, request, send, vote};
-use crate::test_study::{TestStudy, plain};
+use crate::test_study::{Database, TestStudy, databases, plain};
 
 #[test]
 fn nothing_but_the_study_s_images_is_served() {
-    let study = TestStudy::new(2, 1, &None, plain());
+    databases().iter().for_each(nothing_else_is_served);
+}
+
+fn nothing_else_is_served(database: &Database) {
+    let study = TestStudy::new(2, 1, database, plain());
     let server = study.serve();
     let paths = [
+        "/image/%00/a/0",
+        "/image/0/%00/0",
+        "/image/0/a/%00",
+        "/image/0/a/99999999999999999999",
+        "/image/..%2f..%2fstudy.db/a/0",
         "/image/../study.db",
         "/image/..%2fstudy.db",
         "/image/%2e%2e%2fconfig.toml",
@@ -31,13 +40,26 @@ fn nothing_but_the_study_s_images_is_served() {
     let images = study.folder.path().join("study").join("images");
     let file = std::fs::read_dir(images).expect("images").next().expect("one").expect("readable").file_name();
     let name = file.to_string_lossy().into_owned();
-    assert_eq!(get(server.address, &format!("/image/{name}")).status, 404);
-    assert_eq!(get(server.address, &format!("/image/{}", name.trim_end_matches(".png"))).status, 404);
+    for path in [name.clone(), name.trim_end_matches(".png").to_owned(), format!("{name}/a/0")] {
+        assert_eq!(get(server.address, &format!("/image/{path}")).status, 404);
+    }
+    // Of an image that is there, no other.
+    let rater = Rater::begin(server.address, &study.invite(1)[0]);
+    let url = rater.stand()["next"][0]["a"][0].as_str().expect("a URL").to_owned();
+    assert_eq!(get(server.address, &format!("/{url}")).status, 200);
+    let base = format!("/{}", url.trim_end_matches("/a/0"));
+    for end in ["/a/1", "/a/-1", "/c/0", "/A/0", "/a", "/a/0/0"] {
+        assert_eq!(get(server.address, &format!("{base}{end}")).status, 404, "{end}");
+    }
 }
 
 #[test]
 fn requests_that_are_not_ours_are_refused() {
-    let study = TestStudy::new(2, 1, &None, plain());
+    databases().iter().for_each(others_are_refused);
+}
+
+fn others_are_refused(database: &Database) {
+    let study = TestStudy::new(2, 1, database, plain());
     let server = study.serve();
     let token = study.invite(1).remove(0);
     let rater = Rater::begin(server.address, &token);
@@ -54,6 +76,7 @@ fn requests_that_are_not_ours_are_refused() {
         (with("nonce", json!("x".repeat(65))), 400),
         (with("nonce", json!("spaces are none")), 400),
         (with("question", json!("no such question")), 404),
+        (with("question", json!("\u{0}")), 404),
         (with("question", json!("' OR 1=1 --")), 404),
         (with("revision", json!(1)), 409),
         (with("revision", json!(-1)), 409),

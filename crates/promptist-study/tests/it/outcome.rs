@@ -94,6 +94,26 @@ fn who_does_not_look_is_left_out_and_named() {
     assert_eq!(report["results"]["agreement"]["alpha_nominal"]["mean"], Value::Null);
     let text = study.report(ReportFormat::Text);
     assert!(text.contains("rater 3: checks passed"), "{text}");
+    // Ten inputs of ten are not all inputs there are; nobody knows the strength of who always wins.
+    let preference = &report["results"]["pairs"][0]["preference"];
+    assert_eq!((&preference["mean"], &preference["low"]), (&json!(0.0), &json!(0.0)));
+    let high = preference["high"].as_f64().expect("a number");
+    assert!((high - 0.2775).abs() < 1e-4, "Wilson's of 0 in 10: {high}");
+    assert_eq!(report["results"]["strengths"], json!([]));
+    assert!(text.contains("none: a system won or lost everything"), "{text}");
+    assert!(report["results_with_excluded"]["strengths"].as_array().is_some_and(|of| of.len() == 2));
+
+    // Rules that are edited later change nothing, and the report says so.
+    let path = study.folder.path().join("study").join("config.toml");
+    let config = std::fs::read_to_string(&path).expect("there");
+    std::fs::write(&path, config.replace("min_checks_passed = 0.75", "min_checks_passed = 0.0"))
+        .expect("writable");
+    let again = study.runtime.block_on(promptist_study::Study::open(&study.folder.path().join("study")));
+    let again = again.expect("opens");
+    let edited = study.runtime.block_on(promptist_study::report(&again)).expect("a report");
+    let edited: Value = serde_json::from_str(&edited.print(ReportFormat::Json)).expect("JSON");
+    assert_eq!((&edited["were_rules_edited"], &edited["rules"]), (&json!(true), &report["rules"]));
+    assert_eq!((&report["were_rules_edited"], &edited["excluded"]), (&json!(false), &report["excluded"]));
 
     // A system that always wins is the chosen one of every pair.
     let pairs: Vec<Value> =
@@ -128,5 +148,7 @@ fn a_study_without_answers_has_a_report() {
     assert!(study.report(ReportFormat::Text).contains("no answers"));
     assert!(study.report(ReportFormat::Html).contains("No answers yet"));
     assert_eq!(study.report_json()["results"]["pairs"], json!([]));
+    assert_eq!(study.report_json()["results"]["strengths"], json!([]));
+    assert!(!study.report(ReportFormat::Html).contains("Bradley-Terry"));
     assert_eq!(study.export(Format::Dpo), "");
 }

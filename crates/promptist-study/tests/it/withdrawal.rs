@@ -41,14 +41,17 @@ fn open_enrolment_has_an_end_and_withdrawal_makes_room() {
     let study = TestStudy::new(2, 1, &None, config);
     let server = study.serve();
     let nobody = Rater { address: server.address, token: String::new() };
-    let join = || nobody.post("/api/enrol", &json!({}));
-    let first = join().json()["rater"].as_str().expect("a token").to_owned();
-    assert_eq!(join().status, 200);
-    let full = join();
+    let join = |nonce: &str| nobody.post("/api/enrol", &json!({"nonce": nonce}));
+    let first = join("browser-1").json()["rater"].as_str().expect("a token").to_owned();
+    // A browser that did not get its answer asks again, and takes no second place.
+    assert_eq!(join("browser-1").json()["rater"], first.as_str());
+    assert_eq!(join("").status, 400);
+    assert_eq!(join("browser-2").status, 200);
+    let full = join("browser-3");
     assert_eq!((full.status, full.json()["error"]["message"].as_str().is_some()), (403, true));
     let first = Rater::begin(server.address, &first);
     first.post("/api/withdraw", &json!({}));
-    assert_eq!(join().status, 200);
+    assert_eq!(join("browser-3").status, 200);
 }
 
 #[test]
@@ -56,5 +59,5 @@ fn an_invited_study_is_not_open() {
     let study = TestStudy::new(2, 1, &None, plain());
     let server = study.serve();
     let nobody = Rater { address: server.address, token: String::new() };
-    assert_eq!(nobody.post("/api/enrol", &json!({})).status, 403);
+    assert_eq!(nobody.post("/api/enrol", &json!({"nonce": "somebody-else"})).status, 403);
 }
