@@ -33,10 +33,9 @@ ALLOWED = {
     "means": 1e-9,
     "quantiles": 1e-9,
     "wilson": 1e-9,
-    "paired_shares": 1e-9,
+    "paired_few": 1e-9,
     "jackknife": 1e-9,
     "vendi": 1e-6,
-    "commonness": 1e-12,
     "differences": 1e-9,
     "holm": 1e-12,
     "exact_p": 1e-12,
@@ -132,8 +131,41 @@ def vendi(texts: list[list[str]]) -> float:
     return float(np.exp(-(eigenvalues * np.log(eigenvalues)).sum()))
 
 
-def distinct(rows: list[list[Any]], n: int) -> tuple[float, np.ndarray]:
-    """Distinct over all n-grams, and the same without each row, the slow way."""
+def grouped(rows: list[list[Any]], targets: list[Any]) -> list[list[list[Any]]]:
+    groups: dict[Any, list[list[Any]]] = {}
+    for row, target in zip(rows, targets, strict=True):
+        groups.setdefault(target, []).append(row)
+    return list(groups.values())
+
+
+def commonness(rows: list[list[str]], targets: list[Any]) -> tuple[float, np.ndarray]:
+    """The mean share of rewrites that have an added phrase too, and the same without each target, from the start each time."""
+    sets = [set(row) for row in rows]
+    counts = Counter(phrase for of in sets for phrase in of)
+
+    def mean(left_out: list[int]) -> float:
+        gone = Counter(phrase for row in left_out for phrase in sets[row])
+        n, out = len(sets) - len(left_out), set(left_out)
+        # Only rewrites that share a phrase with what is left out change.
+        touched = {row for phrase in gone for row in having[phrase]} - out
+        total = whole_sum - sum(means[row] for row in touched | out if sets[row])
+        total += sum(sum(counts[p] - gone[p] for p in sets[row]) / len(sets[row]) for row in touched)
+        adding = sum(1 for of in sets if of) - sum(1 for row in left_out if sets[row])
+        return total / max(adding, 1) / max(n, 1)
+
+    having: dict[str, list[int]] = {}
+    for row, of in enumerate(sets):
+        for phrase in of:
+            having.setdefault(phrase, []).append(row)
+    means = {row: sum(counts[p] for p in of) / len(of) for row, of in enumerate(sets) if of}
+    whole_sum = sum(means.values())
+    members = grouped([[row] for row in range(len(rows))], targets)
+    without = np.array([mean([row for (row,) in group]) for group in members])
+    return mean([]), without
+
+
+def distinct(rows: list[list[Any]], targets: list[Any], n: int) -> tuple[float, np.ndarray]:
+    """Distinct over all n-grams, and the same without each target."""
 
     def share(rows: list[list[Any]]) -> float:
         grams = [tuple(row[at : at + n]) for row in rows for at in range(len(row) - n + 1)]
@@ -141,8 +173,8 @@ def distinct(rows: list[list[Any]], n: int) -> tuple[float, np.ndarray]:
 
     total = Counter(tuple(row[at : at + n]) for row in rows for at in range(len(row) - n + 1))
     without = []
-    for row in rows:
-        own = Counter(tuple(row[at : at + n]) for at in range(len(row) - n + 1))
+    for group in grouped(rows, targets):
+        own = Counter(tuple(row[at : at + n]) for row in group for at in range(len(row) - n + 1))
         left = sum(total.values()) - sum(own.values())
         kinds = len(total) - sum(1 for gram, count in own.items() if count == total[gram])
         without.append(kinds / max(left, 1))
@@ -168,12 +200,27 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
     return (0.0 if successes == 0 else middle - half), (1.0 if successes == n else middle + half)
 
 
-def paired_shares(differences: np.ndarray) -> tuple[float, float]:
-    """Agresti and Min 2005: half a pair more in each cell of the table of two flags."""
+def paired_few(differences: np.ndarray, size: float) -> tuple[float, float]:
+    """Agresti and Min 2005: half a pair more in each cell of the table of two flags, of another size."""
     n = len(differences) + 2
     middle = differences.sum() / n
-    half = 1.959963984540054 * math.sqrt((((differences**2).sum() + 1) / n - middle**2) / n)
-    return max(middle - half, -1.0), min(middle + half, 1.0)
+    half = 1.959963984540054 * math.sqrt(max(((differences**2).sum() + size**2) / n - middle**2, 0.0) / n)
+    return middle - half, middle + half
+
+
+def sums_by(targets: list[Any], values: np.ndarray) -> np.ndarray:
+    order = {target: place for place, target in enumerate(dict.fromkeys(targets))}
+    sums = np.zeros(len(order))
+    np.add.at(sums, [order[target] for target in targets], values)
+    return sums
+
+
+def spread(targets: list[Any], values: np.ndarray) -> np.ndarray:
+    """A number a target: their mean is the values', their variance that of a mean of clusters."""
+    if len(set(targets)) == len(values):
+        return values
+    sums = sums_by(targets, values - values.mean())
+    return values.mean() + sums * len(sums) / len(values)
 
 
 def few_are_not(values: list[float], common: float) -> bool:
@@ -230,6 +277,16 @@ def holm(p: list[float]) -> list[float]:
 # --- the report ------------------------------------------------------------------------------------------------------
 
 
+def target(row: dict[str, Any]) -> tuple[str, int]:
+    """What counts as one: what was made of one human prompt, or the input itself."""
+    return row["set"], row.get("target", row["index"])
+
+
+def difference(a: float, b: float) -> float:
+    """0 where two values differ by rounding alone."""
+    return 0.0 if abs(a - b) <= 1e-12 * max(abs(a), abs(b)) else a - b
+
+
 class Check:
     def __init__(self, run: Path, resamples: int) -> None:
         self.run, self.resamples = run, resamples
@@ -271,19 +328,6 @@ class Check:
                 self.deviations.add("counts", float("unsafe_rule" in rewrite), found["unsafe"], where)
                 same = rewrite["adapted_prompt"].strip() == row["user_input"].strip()
                 self.deviations.add("counts", float(same), found["unchanged"], where)
-        self.commonness()
-
-    def commonness(self) -> None:
-        cells = defaultdict(list)
-        for row in self.rows:
-            for rewrite in row["rewrites"]:
-                cells[row["set"], row["system"], rewrite["model"]].append((row["row_id"], rewrite))
-        for members in cells.values():
-            counts = Counter(key for _, rewrite in members for key in set(phrase_keys(rewrite)))
-            for row_id, rewrite in members:
-                shares = [counts[key] / len(members) for key in set(phrase_keys(rewrite))]
-                mean = sum(shares) / len(shares) if shares else None
-                self.deviations.add("commonness", mean, rewrite["values"].get("commonness"), row_id)
 
     def candidates(self) -> None:
         """Vendi scores of candidates that open with the input, whose additions are what follows it."""
@@ -304,8 +348,15 @@ class Check:
         self.deviations.add(kind, ours[1], interval["high"], where, scale)
 
     def mean(
-        self, values: list[float], measure: dict[str, Any], interval: Any, where: str, *, is_difference: bool = False
+        self,
+        sample: list[tuple[float, Any]],
+        measure: dict[str, Any],
+        interval: Any,
+        where: str,
+        *,
+        is_difference: bool = False,
     ) -> None:
+        values, targets = [value for value, _ in sample], [target for _, target in sample]
         self.deviations.add("counts", len(values), interval["n"] if interval else 0, where)
         if not values:
             self.deviations.add("counts", 0, 0 if interval is None else 1, where)
@@ -314,24 +365,34 @@ class Check:
         self.deviations.add("means", float(array.mean()), interval["mean"], where)
         is_share = measure["unit"] == "share"
         is_flag = set(values) <= ({-1.0, 0.0, 1.0} if is_difference else {0.0, 1.0})
-        if is_share and is_difference and (is_flag or few_are_not(values, 0.0)):
-            self.ends("paired_shares", paired_shares(array), interval, where)
+        by_target = spread(targets, array)
+        if is_difference and ((is_share and is_flag) or few_are_not(values, 0.0)):
+            largest = float(np.abs(array).max())
+            low, high = paired_few(by_target, 1.0 if is_share and largest == 0 else largest)
+            ends = (max(low, -1.0), min(high, 1.0)) if is_share else (low, high)
+            mean = float(array.mean())
+            self.ends("paired_few", (min(ends[0], mean), max(ends[1], mean)), interval, where)
         elif is_share and not is_difference and (is_flag or few_are_not(values, 0.0) or few_are_not(values, 1.0)):
-            self.ends("wilson", wilson(float(array.sum()), len(array)), interval, where)
-        elif len(values) - Counter(values).most_common(1)[0][1] >= 10:
+            n = len(by_target)
+            total = float(array.sum()) if n == len(array) else float(array.mean()) * n
+            self.ends("wilson", wilson(total, n), interval, where)
+        elif len(by_target) - Counter(by_target).most_common(1)[0][1] >= 10:
             # Where fewer values stand out, ends jump with the draws.
-            self.ends("bootstrap_ends", studentised(array, self.resamples, self.rng), interval, where)
+            self.ends("bootstrap_ends", studentised(by_target, self.resamples, self.rng), interval, where)
 
     def left_out(self, measure: str, rows: list[dict[str, Any]]) -> tuple[float, np.ndarray] | None:
         models = min((len(row["rewrites"]) for row in rows), default=0)
         found = []
         for model in range(models):
             rewrites = [row["rewrites"][model] for row in rows]
-            if measure == "distinct_phrases":
-                found.append(distinct([phrase_keys(of) for of in rewrites], 1))
+            targets = [target(row) for row in rows]
+            if measure == "commonness":
+                found.append(commonness([phrase_keys(of) for of in rewrites], targets))
+            elif measure == "distinct_phrases":
+                found.append(distinct([phrase_keys(of) for of in rewrites], targets, 1))
             else:
                 texts = [words(of["added_text"]) for of in rewrites]
-                found.append(distinct(texts, int(measure[-1])))
+                found.append(distinct(texts, targets, int(measure[-1])))
         if not found or any(of[0] == 0 for of in found):
             return None
         return float(np.mean([of[0] for of in found])), np.mean([of[1] for of in found], axis=0)
@@ -349,12 +410,13 @@ class Check:
                     self.deviations.add("means", found[0], cell["interval"]["mean"], where)
                     self.ends("jackknife", jackknife(*found), cell["interval"], where)
                 continue
-            values = [row["values"][measure["key"]] for row in rows if measure["key"] in row["values"]]
+            sample = [(row["values"][measure["key"]], target(row)) for row in rows if measure["key"] in row["values"]]
+            values = [value for value, _ in sample]
             missing = sum(self.lacks(row, measure) for row in rows)
             self.deviations.add("counts", missing, cell["missing"], where)
             self.deviations.add("counts", len(rows) - missing - len(values), cell["undefined"], where)
             self.deviations.add("counts", len(values), cell["n"], where)
-            self.mean(values, measure, cell["interval"], where)
+            self.mean(sample, measure, cell["interval"], where)
             for model, mean in enumerate(cell.get("by_model", [])):
                 of = [row for row in rows if measure["key"] in row["values"]]
                 ours = np.mean([row["rewrites"][model]["values"][measure["key"]] for row in of])
@@ -393,10 +455,11 @@ class Check:
                     self.ends("jackknife", jackknife(a[0] - b[0], a[1] - b[1]), of["difference"], where)
                 continue
             key = measure["key"]
-            both = [(a["values"][key], b["values"][key]) for a, b in pairs if key in a["values"] and key in b["values"]]
-            differences = np.array([a - b for a, b in both])
+            both = [(a, b) for a, b in pairs if key in a["values"] and key in b["values"]]
+            sample = [(difference(a["values"][key], b["values"][key]), target(a)) for a, b in both]
+            differences = np.array([value for value, _ in sample])
             self.deviations.add("counts", len(differences), of["n"], where)
-            self.mean(list(differences), measure, of["difference"], where, is_difference=True)
+            self.mean(sample, measure, of["difference"], where, is_difference=True)
             sign = -1 if measure["better"] == "lower" else 1
             for name, count in [
                 ("wins", (sign * differences > 0).sum()),
@@ -405,7 +468,8 @@ class Check:
             ]:
                 self.deviations.add("counts", int(count), of["counts"][name], where)
             if len(differences):
-                p, is_exact = sign_flip(differences, self.resamples, self.rng)
+                by_target = sums_by([target for _, target in sample], differences)
+                p, is_exact = sign_flip(by_target, self.resamples, self.rng)
                 if is_exact:
                     self.deviations.add("exact_p", p, of["p"], where)
                 else:
@@ -439,14 +503,20 @@ class Check:
                 return LENGTHS[min(row["input_tokens"] // 10, 4)] == of["part"]
 
             rows = [row for row in self.rows_of(of["set"], of["system"]) if is_in(row)]
-            self.mean([row["values"][key] for row in rows if key in row["values"]], self.measures[key], of["interval"], where)
+            sample = [(row["values"][key], target(row)) for row in rows if key in row["values"]]
+            self.mean(sample, self.measures[key], of["interval"], where)
             self.deviations.add("counts", sum(key in row["values"] for row in rows), of["n"], where)
-            if of["system"] != baseline:
+            members = next(each for each in self.report["sets"] if each["name"] == of["set"])
+            is_compared = of["system"] != baseline and len(self.rows_of(of["set"], baseline)) == members["n"]
+            self.deviations.add("counts", float(is_compared or of.get("difference") is None), 1.0, where)
+            if is_compared:
                 pairs = [pair for pair in self.pairs(of["set"], of["system"], baseline) if is_in(pair[0])]
-                differences = [
-                    a["values"][key] - b["values"][key] for a, b in pairs if key in a["values"] and key in b["values"]
+                sample = [
+                    (difference(a["values"][key], b["values"][key]), target(a))
+                    for a, b in pairs
+                    if key in a["values"] and key in b["values"]
                 ]
-                self.mean(differences, self.measures[key], of["difference"], where, is_difference=True)
+                self.mean(sample, self.measures[key], of["difference"], where, is_difference=True)
 
     def additions(self) -> None:
         for of in self.report["additions"]:
@@ -467,6 +537,7 @@ class Check:
         for of in self.report["sets"]:
             inputs = {(row["set"], row["index"]): row for system in self.by_system for row in self.rows_of(of["name"], system)}
             self.deviations.add("counts", len(inputs), of["n"], of["name"])
+            self.deviations.add("counts", len({target(row) for row in inputs.values()}), of["targets"], of["name"])
             lengths = Counter(LENGTHS[min(row["input_tokens"] // 10, 4)] for row in inputs.values())
             for length in of["lengths"]:
                 self.deviations.add("counts", lengths[length["name"]], length["n"], of["name"])

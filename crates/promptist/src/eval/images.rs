@@ -51,7 +51,11 @@ impl<'a> EvalImages<'a> {
         ImagesReport {
             root: match self.kept_in {
                 Some(_) => ".".to_owned(),
-                None => self.reward.cache_folder().display().to_string(),
+                // Whoever reads the report may stand elsewhere.
+                None => {
+                    let folder = self.reward.cache_folder();
+                    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).display().to_string()
+                }
             },
             generator: identity.name.clone(),
             generator_model: identity.model.clone(),

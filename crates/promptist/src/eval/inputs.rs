@@ -1,6 +1,6 @@
 //! The inputs of a set, with what its file says of each.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -34,6 +34,20 @@ struct Line {
     category: Option<String>,
     #[serde(default, alias = "kind")]
     source_kind: Option<String>,
+}
+
+/// Of each input the place of the first that was made of the same human prompt; its own where it has none. What was made of
+/// one prompt is measured alike, and says less together than as many inputs of their own.
+pub fn targets(inputs: &[Input]) -> Vec<usize> {
+    let mut first: HashMap<&str, usize> = HashMap::new();
+    inputs
+        .iter()
+        .enumerate()
+        .map(|(idx, input)| match &input.human_prompt {
+            Some(prompt) => *first.entry(prompt.as_str()).or_insert(idx),
+            None => idx,
+        })
+        .collect()
 }
 
 /// Reads a set: `.txt` with an input a line, or `.jsonl` with `user_input` and, where there are such, `human_prompt`,

@@ -92,14 +92,22 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
     /// All entries, as they were written: a run that was not interrupted reads what one that was would read.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Line`] for a line that somebody else changed.
+    /// [`Error::Io`]; [`Error::Line`] for a line that somebody else changed; [`Error::File`] if they are not all there are.
     pub fn entries(&self) -> Result<Vec<T>> {
         let bytes = fs::read(&self.path).map_err(Error::io(&self.path))?;
         let lines = bytes.split_inclusive(|&byte| byte == b'\n');
         let parse = |(number, line): (usize, &[u8])| {
             serde_json::from_slice(line).map_err(|error| Error::line(&self.path, number, error.to_string()))
         };
-        (1..).zip(lines).map(parse).collect()
+        let entries: Vec<T> = (1..).zip(lines).map(parse).collect::<Result<_>>()?;
+        match entries.len() == self.total {
+            true => Ok(entries),
+            false => {
+                let reason =
+                    format!("{} lines, expected {}: another process writes it", entries.len(), self.total);
+                Err(Error::file(&self.path, reason))
+            }
+        }
     }
 }
 

@@ -123,7 +123,10 @@ pub struct SetReport {
     pub domain: Option<Domain>,
     /// Inputs.
     pub n: usize,
-    /// Of those, with a human's engineered prompt.
+    /// Targets of those: inputs that were made of one human prompt have one, any other has its own. Intervals and tests take
+    /// targets as independent, not inputs.
+    pub targets: usize,
+    /// Inputs with a human's engineered prompt.
     pub human_prompts: usize,
     /// Of a set: SHA-256 of its inputs as they were used.
     #[serde(default, skip_serializing_if = "Option::is_none")]

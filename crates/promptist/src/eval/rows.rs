@@ -30,6 +30,10 @@ pub struct EvalRow {
     /// Of the set's file: MC, MCM, RMC, RTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_kind: Option<String>,
+    /// Of an input that was made of a human prompt: the place in the set of the first that was made of it. Rows of one target
+    /// count as one where chance is reckoned with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<usize>,
     /// One for each model of a system with several, one of any other system; fewer if an adaptation is missing.
     pub rewrites: Vec<RewriteRow>,
     /// By a measure's key: the mean over the rewrites. A measure that a rewrite lacks is not here.

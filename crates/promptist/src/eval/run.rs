@@ -87,7 +87,8 @@ impl Evaluation<'_> {
         let judges = Judges::open(self.config)?;
 
         run_folder::open(self.run, self.config, self.resume)?;
-        Sources::of(self.systems, &sets, self.images).check(self.run)?;
+        let _alone = run_folder::lock(self.run)?;
+        Sources::of(self.config, self.systems, &sets, self.images)?.check(self.run)?;
         let measures = catalogue::measures(self.config, self.available(&references, &judges));
         let stages = Stages::open(self.run, self.progress, self.cancel)?;
 

@@ -1,16 +1,18 @@
-//! What a run was started on, so that one that is resumed cannot mix two things: inputs, models, images' makers.
+//! What a run was started on, so that one that is resumed cannot mix two things: inputs, models, rewards, images' makers.
 
 use std::path::Path;
 
 use serde::Serialize;
 use serde_json::Value;
 
+use super::config::EvalConfig;
 use super::images::EvalImages;
 use super::report::{ImagesReport, SystemReport};
 use super::summary::EvalSet;
 use super::systems::System;
 use crate::atomic::write_atomic;
 use crate::error::{Error, Result};
+use crate::reward::TermConfig;
 
 /// The file in a run's folder.
 const SOURCES: &str = "sources.json";
@@ -22,7 +24,15 @@ pub struct Sources {
     version: &'static str,
     systems: Vec<SystemReport>,
     sets: Vec<SetSource>,
+    rewards: Vec<RewardSource>,
     images: Option<ImagesReport>,
+}
+
+#[derive(Serialize)]
+struct RewardSource {
+    name: String,
+    /// Of what the reward is opened from; none of a function, and of a server.
+    sha256: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -33,17 +43,27 @@ struct SetSource {
 
 impl Sources {
     /// Of what is opened.
-    pub fn of(systems: &[System], sets: &[EvalSet], images: Option<&EvalImages>) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a reward that is gone.
+    pub fn of(
+        config: &EvalConfig,
+        systems: &[System],
+        sets: &[EvalSet],
+        images: Option<&EvalImages>,
+    ) -> Result<Self> {
         let set = |set: &EvalSet| SetSource {
             name: set.config.name.clone(),
             sha256: super::inputs::sha256(&set.inputs),
         };
-        Self {
+        let reward = |term: &TermConfig| Ok(RewardSource { name: term.name.clone(), sha256: term.sha256()? });
+        Ok(Self {
             version: env!("CARGO_PKG_VERSION"),
             systems: systems.iter().map(System::report).collect(),
             sets: sets.iter().map(set).collect(),
+            rewards: config.reward.iter().map(reward).collect::<Result<_>>()?,
             images: images.map(EvalImages::report),
-        }
+        })
     }
 
     /// Writes them down in a run's folder, or compares them with what is written there.

@@ -7,15 +7,14 @@ use super::additions::Additions;
 use super::config::SystemKind;
 use super::diversity::Spread;
 use super::fit::{FitPair, fit_pairs};
-use super::inputs::Input;
+use super::inputs::{Input, targets};
 use super::judges::Judges;
 use super::measures::catalogue::reward_key;
-use super::measures::commonness::commonness;
 use super::measures::text::{References, Subject};
 use super::rows::{EvalRow, RewriteImages, RewriteRow, row_id};
 use super::run::Evaluation;
 use super::stage::{Stage, Stages};
-use super::summary::{EvalSet, phrase_keys};
+use super::summary::EvalSet;
 use super::systems::{Outcome, System};
 use crate::decoding::RawDecodingSettings;
 use crate::error::Result;
@@ -27,6 +26,9 @@ const IMAGE_CHUNK: usize = 8;
 
 /// Inputs that rewards score together.
 const REWARD_CHUNK: usize = 64;
+
+/// What is measured of several answers to an input.
+const CANDIDATE_MEASURES: [&str; 4] = ["vendi", "diverse", "different_candidates", "distinct_candidates"];
 
 /// Batches of a chunk of adaptations: inputs of like length within it are adapted together.
 const BATCHES: usize = 4;
@@ -102,6 +104,7 @@ impl Table<'_> {
 
     fn measured_texts(&self, cell: Cell, rewrites: &[Vec<Outcome>]) -> Rows {
         let Cell { set, system } = cell;
+        let targets = targets(&set.inputs);
         let inputs = set.inputs.iter().zip(&set.tokens).zip(rewrites).enumerate();
         let row = |(index, ((input, &input_tokens), outcomes)): (usize, ((&Input, _), &Vec<Outcome>))| {
             let measured = outcomes.iter().enumerate().map(|(model, outcome)| {
@@ -124,6 +127,7 @@ impl Table<'_> {
                 input_tokens,
                 category: input.category.clone(),
                 source_kind: input.source_kind.clone(),
+                target: input.human_prompt.as_ref().map(|_| targets[index]),
                 rewrites: rewrites.into_iter().flatten().collect(),
                 values: BTreeMap::new(),
                 missing: errors.into_iter().find_map(Result::err),
@@ -154,7 +158,7 @@ impl Table<'_> {
         let total = config.limit.unwrap_or(usize::MAX).min(rows.len());
         let batch_size = self.of.config.batch_size;
         let stage = stage(cell, "candidates", total, BATCHES * batch_size);
-        let candidates: Vec<Vec<Option<Vec<String>>>> = self.stages.run(stage, |chunk| {
+        let candidates: Vec<Vec<Result<Vec<String>, String>>> = self.stages.run(stage, |chunk| {
             let inputs = &cell.set.inputs[chunk];
             let models = cell.system.models().iter().zip(&settings);
             let by_model = models.map(|(model, settings)| {
@@ -167,7 +171,16 @@ impl Table<'_> {
         })?;
         for (row, mut candidates) in rows.iter_mut().zip(candidates) {
             for rewrite in &mut row.rewrites {
-                let Some(texts) = candidates.get_mut(rewrite.model).and_then(Option::take) else { continue };
+                let Some(found) = candidates.get_mut(rewrite.model) else { continue };
+                let texts = match std::mem::replace(found, Ok(Vec::new())) {
+                    Ok(texts) => texts,
+                    Err(reason) => {
+                        for key in CANDIDATE_MEASURES {
+                            rewrite.failures.insert(key.to_owned(), reason.clone());
+                        }
+                        continue;
+                    }
+                };
                 let additions: Vec<Additions> =
                     texts.iter().map(|text| Additions::of(&row.user_input, text)).collect();
                 let spread = Spread::of(&additions);
@@ -219,12 +232,12 @@ impl Table<'_> {
     fn add_rewards(&self, cell: Cell, rows: &mut [EvalRow]) -> Result<()> {
         let Some(rewards) = self.of.rewards else { return Ok(()) };
         let stage = stage(cell, "rewards", rows.len(), REWARD_CHUNK);
-        let scores: Vec<Vec<Vec<Option<f64>>>> = self.stages.run(stage, |chunk| {
+        let scores: Vec<Vec<Vec<Result<f64, String>>>> = self.stages.run(stage, |chunk| {
             let (pairs, places) = pairs(&rows[chunk.clone()]);
             let by_term = rewards.score_each(&pairs, self.of.cancel)?;
             let mut scores = vec![Vec::new(); chunk.len()];
             for (pair, place) in places.into_iter().enumerate() {
-                scores[place].push(by_term.iter().map(|(_, scores)| scores[pair]).collect());
+                scores[place].push(by_term.iter().map(|(_, scores)| scores[pair].clone()).collect());
             }
             Ok(scores)
         })?;
@@ -232,9 +245,9 @@ impl Table<'_> {
         for (row, scores) in rows.iter_mut().zip(scores) {
             for (rewrite, scores) in row.rewrites.iter_mut().zip(scores) {
                 for (key, score) in keys.iter().zip(scores) {
-                    rewrite.set(key, score);
-                    if score.is_none() {
-                        rewrite.failures.insert(key.clone(), "no score".to_owned());
+                    match score {
+                        Ok(score) => rewrite.set(key, Some(score)),
+                        Err(reason) => _ = rewrite.failures.insert(key.clone(), reason),
                     }
                 }
             }
@@ -273,17 +286,6 @@ impl Table<'_> {
 
     /// What judges that no reward is made of find.
     fn add_judges(&self, rows: &mut [EvalRow]) -> Result<()> {
-        let num_models = rows.iter().map(|row| row.rewrites.len()).max().unwrap_or(0);
-        for model in 0..num_models {
-            let of_model = || rows.iter().flat_map(|row| row.rewrites.iter().filter(|of| of.model == model));
-            let keys: Vec<Vec<String>> = of_model().map(phrase_keys).collect();
-            let mut found = commonness(&keys).into_iter();
-            for row in &mut *rows {
-                for rewrite in row.rewrites.iter_mut().filter(|rewrite| rewrite.model == model) {
-                    rewrite.set("commonness", found.next().flatten());
-                }
-            }
-        }
         for row in rows {
             for rewrite in &mut row.rewrites {
                 if let Some(ngrams) = &self.judges.ngrams {
@@ -330,7 +332,10 @@ fn finish(row: &mut EvalRow) {
         let values: Option<Vec<f64>> =
             row.rewrites.iter().map(|rewrite| rewrite.values.get(key).copied()).collect();
         let values = values?;
-        Some((key.clone(), values.iter().sum::<f64>() / values.len() as f64))
+        // Of equal values exactly theirs: what ties is no win.
+        let is_equal = values.iter().all(|value| *value == values[0]);
+        let mean = if is_equal { values[0] } else { values.iter().sum::<f64>() / values.len() as f64 };
+        Some((key.clone(), mean))
     };
     row.values = first.values.keys().filter_map(mean).collect();
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::http::HttpRewardSettings;
+use crate::checksums;
 use crate::error::{Error, Result};
 
 /// One `[[reward]]` or `[[held_out]]` table.
@@ -71,6 +72,19 @@ impl TermConfig {
             }
         }
         Ok(())
+    }
+
+    /// Of what it is opened from: a fitted reward's files, the config of a reward through images; none of any other.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn sha256(&self) -> Result<Option<String>> {
+        let Some(folder) = &self.model else {
+            return self.config.as_deref().map(checksums::sha256_of).transpose();
+        };
+        let in_run = folder.join("model").join(checksums::SHA256SUMS);
+        let sums = if in_run.is_file() { in_run } else { folder.join(checksums::SHA256SUMS) };
+        checksums::sha256_of(&sums).map(Some)
     }
 
     /// Whether the keys that its kind needs are there, and no others; `key` is the table's name.

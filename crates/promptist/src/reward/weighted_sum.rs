@@ -45,6 +45,9 @@ impl Term {
     }
 }
 
+/// A term's score of a pair, or why there is none.
+type Score = Result<f64, String>;
+
 impl WeightedSum {
     /// Puts terms together.
     ///
@@ -70,15 +73,12 @@ impl WeightedSum {
         self.terms.iter().map(|term| term.name.as_str())
     }
 
-    /// Each term's own scores of pairs, before its weight, by name; none where it has no number to give.
+    /// Each term's own scores of pairs, before its weight, by name; the reason where it has no number to give.
     ///
     /// # Errors
     /// As [`score`](Self::score).
-    pub fn score_each(&self, pairs: &[Pair], cancel: &Cancel) -> Result<Vec<(String, Vec<Option<f64>>)>> {
-        let of_term = |term: &Term| -> Result<(String, Vec<Option<f64>>)> {
-            let scores = term.score(pairs, cancel)?.into_iter().map(Result::ok);
-            Ok((term.name.clone(), scores.collect()))
-        };
+    pub fn score_each(&self, pairs: &[Pair], cancel: &Cancel) -> Result<Vec<(String, Vec<Score>)>> {
+        let of_term = |term: &Term| Ok((term.name.clone(), term.score(pairs, cancel)?));
         self.terms.iter().map(of_term).collect()
     }
 

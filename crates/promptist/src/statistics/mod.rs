@@ -8,7 +8,8 @@
 //! |---|---|
 //! | a mean, or a mean of paired differences | [`bootstrap_mean`] |
 //! | a share of yes among yes and no | [`wilson`]; [`clopper_pearson`] where no share may be missed more often |
-//! | a share of yes less another share, of the same things, or a mean between 0 and 1 of which few values differ | [`paired_shares`]; [`wilson_mean`] |
+//! | a share of yes less another share of the same things; a mean of paired differences of which few are not 0 | [`paired_shares`]; [`paired_few`] |
+//! | a mean between 0 and 1 of which few values are not the same | [`wilson_mean`] |
 //! | any other statistic | [`bootstrap`], [`bootstrap_each`] |
 //! | is the mean of paired differences 0? | [`sign_flip_test`] |
 //! | is a share p? did either side win more often? | [`binomial_test`] |
@@ -119,7 +120,7 @@ pub use bradley_terry::{Comparison, bradley_terry, bradley_terry_intervals};
 pub use correlation::{pearson, spearman};
 pub use interval::{CONFIDENCE, Interval};
 pub use multiplicity::{benjamini_hochberg, holm};
-pub use paired_shares::paired_shares;
+pub use paired_shares::{paired_few, paired_shares};
 pub use permutation::{EXACT_UP_TO, sign_flip_test};
 pub use power::{paired_power, smallest_detectable_difference};
 pub use random_others::random_others;

@@ -18,17 +18,24 @@ pub fn paired_shares(differences: &[f64]) -> Option<Interval> {
     if differences.is_empty() || !differences.iter().all(|difference| (-1.0..=1.0).contains(difference)) {
         return None;
     }
+    let found = paired_few(differences, 1.0)?;
+    Some(Interval { low: found.low.max(-1.0), high: found.high.min(1.0), ..found })
+}
+
+/// The same of differences of any size of which few are not 0: what is added is half a pair that differs by `size` one way,
+/// and half a pair that does so the other way. `None` without values, or if one is not finite.
+///
+/// A pair that is seen to differ says how much pairs may differ: the largest difference is a size to take.
+pub fn paired_few(differences: &[f64], size: f64) -> Option<Interval> {
+    if differences.is_empty() || !differences.iter().all(|difference| difference.is_finite()) {
+        return None;
+    }
     let (n, sum) = (differences.len() as f64, differences.iter().sum::<f64>());
     let squares: f64 = differences.iter().map(|difference| difference * difference).sum();
     let middle = sum / (n + 2.0);
-    let variance = (squares + 1.0) / (n + 2.0) - middle * middle;
-    let half = normal_quantile(0.5 + CONFIDENCE / 2.0) * (variance / (n + 2.0)).sqrt();
-    Some(Interval {
-        n: differences.len(),
-        mean: sum / n,
-        low: (middle - half).max(-1.0),
-        high: (middle + half).min(1.0),
-    })
+    let variance = (squares + size * size) / (n + 2.0) - middle * middle;
+    let half = normal_quantile(0.5 + CONFIDENCE / 2.0) * (variance.max(0.0) / (n + 2.0)).sqrt();
+    Some(Interval { n: differences.len(), mean: sum / n, low: middle - half, high: middle + half })
 }
 
 #[cfg(test)]
@@ -52,6 +59,13 @@ mod tests {
         assert!(one.low < 0.0 && one.high > 2.0 / 300.0, "{one:?}");
         let all = paired_shares(&[1.0; 5]).expect("values");
         assert!(all.high == 1.0 && all.low > 0.0, "{all:?}");
+        assert_eq!((paired_few(&[], 1.0), paired_few(&[f64::NAN], 1.0)), (None, None));
+        let none = paired_few(&[0.0; 9], 0.0).expect("values");
+        assert_eq!((none.low, none.high), (0.0, 0.0));
+        // 19 of 300 lost a twentieth each: half a whole pair more would hide it.
+        let small: Vec<f64> = (0..300).map(|i| if i < 19 { -0.05 } else { 0.0 }).collect();
+        assert!(paired_few(&small, 0.05).is_some_and(|few| few.high < 0.0));
+        assert!(paired_few(&small, 1.0).is_some_and(|few| few.high > 0.0));
     }
 
     proptest! {

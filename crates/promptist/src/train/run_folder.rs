@@ -32,6 +32,23 @@ pub fn open<C: ConfigFile + PartialEq>(run: &Path, config: &C, resume: bool) -> 
     Ok(())
 }
 
+/// Holds a run for one process, for as long as what is returned is kept; a process that dies lets go.
+///
+/// # Errors
+/// [`Error::File`] if another process works on it; [`Error::Io`].
+pub fn lock(run: &Path) -> Result<fs::File> {
+    let path = run.join("lock");
+    let file = fs::File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(Error::io(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(Error::file(run, "another process works on this run")),
+        // Some file systems have no locks; one process is the rule there too.
+        Err(fs::TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => Ok(file),
+        Err(fs::TryLockError::Error(error)) => Err(Error::io(&path)(error)),
+    }
+}
+
 /// What the first key that differs was and is.
 fn difference(started: &str, now: &str) -> Option<String> {
     let (started, now): (toml::Table, toml::Table) = (started.parse().ok()?, now.parse().ok()?);
@@ -81,6 +98,16 @@ fn is_occupied(folder: &Path) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_process_at_a_time() {
+        let folder = tempfile::tempdir().expect("writable");
+        let held = lock(folder.path()).expect("free");
+        let error = lock(folder.path()).expect_err("held");
+        assert!(error.to_string().contains("another process"), "{error}");
+        drop(held);
+        lock(folder.path()).expect("free again");
+    }
 
     #[test]
     fn the_first_key_that_differs_is_named() {

@@ -282,14 +282,17 @@ fn judge_measures(available: Available) -> Vec<Measure> {
             "By a regression of people's ratings on words; 0 is the mean rated prompt. It is weak: see its own correlation.",
         ));
     }
-    all.push(row(
-        Judge,
-        "commonness",
-        "commonness of additions",
-        Unit::Share,
-        Lower,
-        "Mean share of the set's rewrites that have an added phrase too: 1 if everything gets the same.",
-    ));
+    all.push(Measure {
+        level: Level::Set,
+        ..row(
+            Judge,
+            "commonness",
+            "commonness of additions",
+            Unit::Share,
+            Lower,
+            "Mean share of all rewrites that have an added phrase too: 1 if everything gets the same.",
+        )
+    });
     all
 }
 

@@ -15,28 +15,31 @@ use crate::statistics::Interval;
 /// The 97.5th percentile of the normal distribution.
 const Z: f64 = 1.959_963_984_540_054;
 
-/// A number of rows together, and the same without each row.
+/// A number of rows together, and the same without each target: without each row, where each has a target of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeftOut {
     /// Of all rows.
     pub whole: f64,
-    /// Of all but row i.
+    /// Of all but those of target i.
     pub without: Vec<f64>,
 }
 
-/// Distinct n-grams over n-grams of rows of items; `None` if there are none. N-grams do not cross rows.
-pub fn distinct<T: Hash + Eq>(rows: &[Vec<T>], n: usize) -> Option<LeftOut> {
-    // Of each n-gram: the row where it stands, if in one alone.
+/// Distinct n-grams over n-grams of rows of items; `None` if there are none. N-grams do not cross rows. `targets` are the
+/// rows', from 0 on.
+pub fn distinct<T: Hash + Eq>(rows: &[Vec<T>], targets: &[usize], n: usize) -> Option<LeftOut> {
+    // Of each n-gram: the target where it stands, if in one alone.
     let mut found: HashMap<&[T], Option<usize>> = HashMap::new();
-    for (row, items) in rows.iter().enumerate() {
+    let num_targets = targets.iter().max().map_or(0, |last| last + 1);
+    let mut sizes = vec![0_usize; num_targets];
+    for (items, &target) in rows.iter().zip(targets) {
+        sizes[target] += (items.len() + 1).saturating_sub(n);
         for ngram in items.windows(n) {
-            let only = |home: &mut Option<usize>| *home = home.filter(|&home| home == row);
-            found.entry(ngram).and_modify(only).or_insert(Some(row));
+            let only = |home: &mut Option<usize>| *home = home.filter(|&home| home == target);
+            found.entry(ngram).and_modify(only).or_insert(Some(target));
         }
     }
-    let mut own = vec![0_usize; rows.len()];
-    found.values().flatten().for_each(|&row| own[row] += 1);
-    let sizes: Vec<usize> = rows.iter().map(|row| (row.len() + 1).saturating_sub(n)).collect();
+    let mut own = vec![0_usize; num_targets];
+    found.values().flatten().for_each(|&target| own[target] += 1);
     let all: usize = sizes.iter().sum();
     let share = |distinct: usize, all: usize| distinct as f64 / all.max(1) as f64;
     let without = own.iter().zip(&sizes).map(|(own, size)| share(found.len() - own, all - size));
@@ -63,7 +66,7 @@ impl LeftOut {
     }
 
     /// The number with its 95 % interval, `whole ± 1.96 se` with `se² = (n − 1) / n · Σ (without − mean)²`; `None` of
-    /// fewer than two rows.
+    /// fewer than two targets.
     pub fn interval(&self) -> Option<Interval> {
         let n = self.without.len();
         if n < 2 {
@@ -85,19 +88,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_left_is_what_it_would_be_without_the_row(
-            rows in prop::collection::vec(prop::collection::vec(0_u8..6, 0..7), 1..7),
+        fn what_is_left_is_what_it_would_be_without_the_target(
+            rows in prop::collection::vec((prop::collection::vec(0_u8..6, 0..7), 0_usize..4), 1..7),
             n in 1_usize..4,
         ) {
+            let (rows, targets): (Vec<Vec<u8>>, Vec<usize>) = rows.into_iter().unzip();
             let named: Vec<Vec<String>> =
                 rows.iter().map(|row| row.iter().map(u8::to_string).collect()).collect();
-            let found = distinct(&rows, n);
+            let found = distinct(&rows, &targets, n);
             prop_assume!(found.is_some());
             let found = found.expect("n-grams");
             prop_assert_eq!(found.whole, text::distinct(&named, n));
-            for (row, without) in found.without.iter().enumerate() {
-                let mut others = named.clone();
-                others.remove(row);
+            for (target, without) in found.without.iter().enumerate() {
+                let others = named.iter().zip(&targets).filter(|(_, of)| **of != target);
+                let others: Vec<Vec<String>> = others.map(|(row, _)| row.clone()).collect();
                 prop_assert_eq!(*without, text::distinct(&others, n));
             }
         }
@@ -113,9 +117,9 @@ mod tests {
         // The standard error of a mean: sqrt(0.3 / 5).
         assert_eq!((interval.n, interval.mean), (5, 0.6));
         assert!((interval.high - (0.6 + Z * (0.3_f64 / 5.0).sqrt())).abs() < 1e-12, "{interval:?}");
-        let one = distinct(&[vec![1, 2]], 1).expect("items");
+        let one = distinct(&[vec![1, 2]], &[0], 1).expect("items");
         assert_eq!((one.whole, one.interval()), (1.0, None));
-        assert_eq!(distinct(&[vec![1], vec![]], 2), None);
+        assert_eq!(distinct(&[vec![1], vec![]], &[0, 1], 2), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod numbers;
 mod plots;
 mod tables;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -211,10 +212,12 @@ fn trust(view: &View) -> String {
     }
     html += "</ul>\n";
     let failures = &report.failures;
+    let rows: BTreeSet<&str> = failures.iter().map(|failure| failure.row_id.as_str()).collect();
     let _ = writeln!(
         html,
-        "<h3>Rows that lack something</h3>\n<p>{} of {} rows. They are in no mean and are never a 0.</p>",
-        failures.len(),
+        "<h3>Rows that lack something</h3>\n<p>{} of {} rows. They are in no mean of what they lack, and are never a \
+         0.</p>",
+        rows.len(),
         view.rows.len()
     );
     if !failures.is_empty() {

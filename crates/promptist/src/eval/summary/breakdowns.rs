@@ -2,8 +2,6 @@
 
 use rayon::prelude::*;
 
-use super::cells::{mean, mean_difference};
-use super::views::differences;
 use super::{Summary, View};
 use crate::eval::report::{Breakdown, BreakdownBy, Level, Measure, MeasureFamily, SetKind};
 use crate::eval::rows::EvalRow;
@@ -46,24 +44,19 @@ fn of_measure(summary: &Summary, view: &View, measure: &Measure) -> Vec<Breakdow
             BreakdownBy::Length => length_of(row.input_tokens) == part,
             BreakdownBy::Category => row.category.as_deref() == Some(part),
         };
-        let values = |system: usize| -> Vec<Option<f64>> {
-            let of = |row: &Option<&EvalRow>| row.filter(|row| is_in(row))?.value(&measure.key);
-            view.rows[system].iter().map(of).collect()
-        };
-        let of_baseline = values(baseline);
         for &system in &systems {
-            let of_system = values(system);
-            let present: Vec<f64> = of_system.iter().flatten().copied().collect();
-            let difference = || mean_difference(summary, measure, &differences(&of_system, &of_baseline));
+            let sample = view.values(system, &measure.key, is_in);
+            let differences = || view.differences((system, baseline), &measure.key, is_in);
+            let is_compared = system != baseline && view.covers(baseline);
             all.push(Breakdown {
                 set: view.report.name.clone(),
                 measure: measure.key.clone(),
                 system: summary.systems[system].to_owned(),
                 by,
                 part: part.to_owned(),
-                n: present.len(),
-                interval: mean(summary, measure, &present),
-                difference: if system == baseline { None } else { difference() },
+                n: sample.values().len(),
+                interval: sample.mean(summary, measure),
+                difference: is_compared.then(|| differences().mean_difference(summary, measure)).flatten(),
             });
         }
     }

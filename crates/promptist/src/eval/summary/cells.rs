@@ -3,9 +3,8 @@
 use rayon::prelude::*;
 
 use super::{Summary, View, set_level};
-use crate::eval::report::{Cell, Distribution, Level, Measure, MeasureFamily, Unit};
+use crate::eval::report::{Cell, Distribution, Level, Measure, MeasureFamily};
 use crate::eval::rows::EvalRow;
-use crate::statistics::{Interval, bootstrap_mean, paired_shares, wilson_mean};
 
 /// Parts of a histogram.
 const BINS: usize = 20;
@@ -17,39 +16,6 @@ pub fn cells(summary: &Summary) -> Vec<Cell> {
     tasks.par_iter().flat_map_iter(|(view, measure)| of_measure(summary, view, measure)).collect()
 }
 
-/// Fewer values than this that are not the common one are too few to resample: it is not known yet what they may be.
-const FEW: usize = 20;
-
-/// The mean of a measure's values with its interval: Wilson's of a share of yes and no, and of shares that are all or
-/// nothing but for a few; of anything else, by bootstrap.
-pub(super) fn mean(summary: &Summary, measure: &Measure, values: &[f64]) -> Option<Interval> {
-    if measure.unit == Unit::Share {
-        let is_yes_or_no = values.iter().all(|&value| value == 0.0 || value == 1.0);
-        if is_yes_or_no || few_are_not(values, 0.0) || few_are_not(values, 1.0) {
-            return wilson_mean(values.iter().sum(), values.len());
-        }
-    }
-    bootstrap_mean(values, summary.config.resamples, summary.config.seed)
-}
-
-/// The mean of the differences of pairs with its interval: of yes and no, and of shares of which few differ, Agresti and
-/// Min's; of anything else, by bootstrap.
-pub(super) fn mean_difference(summary: &Summary, measure: &Measure, differences: &[f64]) -> Option<Interval> {
-    if measure.unit == Unit::Share {
-        let is_yes_or_no = differences.iter().all(|&difference| [-1.0, 0.0, 1.0].contains(&difference));
-        if is_yes_or_no || few_are_not(differences, 0.0) {
-            return paired_shares(differences);
-        }
-    }
-    bootstrap_mean(differences, summary.config.resamples, summary.config.seed)
-}
-
-/// Whether nearly all values are `common`: the others are less than half, and few.
-fn few_are_not(values: &[f64], common: f64) -> bool {
-    let others = values.iter().filter(|&&value| value != common).count();
-    others < FEW && 2 * others < values.len()
-}
-
 fn of_measure(summary: &Summary, view: &View, measure: &Measure) -> Vec<Cell> {
     let systems: Vec<usize> = (0..summary.systems.len()).filter(|&system| view.covers(system)).collect();
     let mut cells: Vec<Cell> = match measure.level {
@@ -59,7 +25,7 @@ fn of_measure(summary: &Summary, view: &View, measure: &Measure) -> Vec<Cell> {
     if measure.level == Level::Row {
         let values: Vec<Vec<f64>> = systems
             .iter()
-            .map(|&system| view.values(system, &measure.key).into_iter().flatten().collect())
+            .map(|&system| view.values(system, &measure.key, |_| true).values().to_vec())
             .collect();
         for (cell, distribution) in cells.iter_mut().zip(distributions(&values)) {
             cell.distribution = distribution;
@@ -70,7 +36,8 @@ fn of_measure(summary: &Summary, view: &View, measure: &Measure) -> Vec<Cell> {
 
 fn of_rows(summary: &Summary, view: &View, measure: &Measure, system: usize) -> Cell {
     let rows: Vec<&EvalRow> = view.rows[system].iter().flatten().copied().collect();
-    let values: Vec<f64> = rows.iter().filter_map(|row| row.value(&measure.key)).collect();
+    let sample = view.values(system, &measure.key, |_| true);
+    let values = sample.values();
     let missing = rows.iter().filter(|row| lacks(row, measure)).count();
     let num_models = rows.iter().map(|row| row.rewrites.len()).max().unwrap_or(0);
     let of_model = |model: usize| {
@@ -87,15 +54,15 @@ fn of_rows(summary: &Summary, view: &View, measure: &Measure, system: usize) -> 
         n: values.len(),
         missing,
         undefined: rows.len() - missing - values.len(),
-        interval: mean(summary, measure, &values),
+        interval: sample.mean(summary, measure),
         by_model: if has_several { (0..num_models).map(of_model).collect() } else { Vec::new() },
         distribution: None,
     }
 }
 
 fn of_set(summary: &Summary, view: &View, measure: &Measure, system: usize) -> Cell {
-    let rows: Vec<&EvalRow> = view.rows[system].iter().flatten().copied().collect();
-    let whole: Vec<&EvalRow> = rows.iter().copied().filter(|row| row.missing.is_none()).collect();
+    let rows = view.rows_of(system, |_| true).count();
+    let whole: Vec<(&EvalRow, usize)> = view.rows_of(system, |row| row.missing.is_none()).collect();
     let found = set_level::measured(&measure.key, &whole);
     // A system that adds nothing to any input says nothing twice, and nothing once.
     let n = if found.is_empty() { 0 } else { whole.len() };
@@ -104,9 +71,9 @@ fn of_set(summary: &Summary, view: &View, measure: &Measure, system: usize) -> C
         measure: measure.key.clone(),
         system: summary.systems[system].to_owned(),
         n,
-        missing: rows.len() - whole.len(),
+        missing: rows - whole.len(),
         undefined: whole.len() - n,
-        interval: set_level::mean(&found).and_then(|found| found.interval()),
+        interval: set_level::mean(&found).and_then(|found| set_level::interval(&found, n)),
         by_model: if found.len() > 1 { found.iter().map(|found| found.whole).collect() } else { Vec::new() },
         distribution: None,
     }
@@ -153,18 +120,6 @@ fn percentile(sorted: &[f64], share: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_few_of_many_are_few() {
-        let mut values = vec![1.0; 100];
-        assert!(few_are_not(&values, 1.0) && !few_are_not(&values, 0.0));
-        values[..FEW - 1].fill(0.5);
-        assert!(few_are_not(&values, 1.0));
-        values[FEW] = 0.0;
-        assert!(!few_are_not(&values, 1.0));
-        assert!(!few_are_not(&[1.0, 0.5], 1.0), "one of two is half");
-        assert!(!few_are_not(&[], 1.0));
-    }
 
     #[test]
     fn systems_of_a_set_share_a_histogram_s_range() {

@@ -14,17 +14,19 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::cells::mean_difference;
-use super::views::differences;
 use super::{Summary, View, set_level};
 use crate::eval::report::{
     Better, Comparison, Counts, Fallen, Family, Level, Measure, MeasureFamily, SetKind, Verdict,
 };
 use crate::eval::rows::EvalRow;
-use crate::statistics::{Interval, holm, sign_flip_test};
+use crate::statistics::{Interval, holm};
 
 /// Most systems of which all pairs are compared.
 pub const MAX_FOR_PAIRS: usize = 6;
+
+/// Random signs at least, for each comparison that is corrected for: with fewer, none of a large family could be found,
+/// however clear it is.
+const PERMUTATIONS_EACH: usize = 40;
 
 /// A corrected p below this is significant.
 pub const SIGNIFICANT: f64 = 0.05;
@@ -34,12 +36,25 @@ pub fn comparisons(summary: &Summary) -> (Vec<Comparison>, Vec<Family>) {
     let pairs = pairs(summary.systems.len(), summary.baseline());
     let of_view = |view| summary.measures.iter().map(move |measure| (view, measure));
     let tasks: Vec<(&View, &Measure)> = summary.views.iter().flat_map(of_view).collect();
+    let covered = |view: &View| -> Vec<(usize, usize)> {
+        pairs.iter().copied().filter(|(a, b)| view.covers(*a) && view.covers(*b)).collect()
+    };
+    let mut sizes: BTreeMap<String, usize> = BTreeMap::new();
+    for (view, measure) in tasks.iter().filter(|(_, measure)| measure.level == Level::Row) {
+        for (_, against) in covered(view) {
+            *sizes.entry(family(measure, against == summary.baseline())).or_default() += 1;
+        }
+    }
     let mut all: Vec<Comparison> = tasks
         .par_iter()
         .flat_map_iter(|(view, measure)| {
-            let covered = pairs.iter().filter(|(a, b)| view.covers(*a) && view.covers(*b));
-            covered.map(|&pair| match measure.level {
-                Level::Row => of_rows(summary, view, measure, pair),
+            let sizes = &sizes;
+            covered(view).into_iter().map(move |pair| match measure.level {
+                Level::Row => {
+                    let in_family = sizes[&family(measure, pair.1 == summary.baseline())];
+                    let permutations = summary.config.permutations.max(PERMUTATIONS_EACH * in_family);
+                    of_rows(summary, view, measure, pair, permutations)
+                }
                 Level::Set => of_set(summary, view, measure, pair),
             })
         })
@@ -90,18 +105,19 @@ fn of_rows(
     view: &View,
     measure: &Measure,
     (system, against): (usize, usize),
+    permutations: usize,
 ) -> Comparison {
-    let values = |system| view.values(system, &measure.key);
-    let differences = differences(&values(system), &values(against));
+    let sample = view.differences((system, against), &measure.key, |_| true);
+    let differences = sample.values();
     let sign = if measure.better == Better::Lower { -1.0 } else { 1.0 };
     let count = |holds: &dyn Fn(f64) -> bool| differences.iter().filter(|&&of| holds(sign * of)).count();
     let counts =
         Counts { wins: count(&|of| of > 0.0), ties: count(&|of| of == 0.0), losses: count(&|of| of < 0.0) };
     Comparison {
         n: differences.len(),
-        difference: mean_difference(summary, measure, &differences),
+        difference: sample.mean_difference(summary, measure),
         counts: Some(counts),
-        p: sign_flip_test(&differences, summary.config.permutations, summary.config.seed),
+        p: sample.sign_flip_test(permutations, summary.config.seed),
         family: Some(family(measure, summary.systems[against] == summary.config.baseline())),
         ..empty(summary, view, measure, (system, against))
     }
@@ -113,12 +129,17 @@ fn of_set(
     measure: &Measure,
     (system, against): (usize, usize),
 ) -> Comparison {
-    let both = view.rows[system].iter().zip(&view.rows[against]);
-    let both = both.filter_map(|(a, b)| Some(((*a)?, (*b)?)));
-    let (a, b): (Vec<&EvalRow>, Vec<&EvalRow>) =
-        both.filter(|(a, b)| a.missing.is_none() && b.missing.is_none()).unzip();
-    let measured = |rows: &[&EvalRow]| set_level::mean(&set_level::measured(&measure.key, rows));
-    let difference = measured(&a).zip(measured(&b)).and_then(|(a, b)| a.minus(&b).interval());
+    let both = view.rows[system].iter().zip(&view.rows[against]).zip(&view.targets);
+    let both = both.filter_map(|((a, b), &target)| {
+        let is_there = |row: &&EvalRow| row.missing.is_none();
+        Some(((a.filter(is_there)?, target), (b.filter(is_there)?, target)))
+    });
+    type Rows<'a> = Vec<(&'a EvalRow, usize)>;
+    let (a, b): (Rows, Rows) = both.unzip();
+    let measured = |rows: &Rows| set_level::mean(&set_level::measured(&measure.key, rows));
+    let difference = measured(&a)
+        .zip(measured(&b))
+        .and_then(|(of_a, of_b)| set_level::interval(&of_a.minus(&of_b), a.len()));
     let is_clear = difference.is_some_and(|difference| difference.low > 0.0 || difference.high < 0.0);
     Comparison {
         n: difference.map_or(0, |difference| difference.n),

@@ -8,6 +8,7 @@ mod additions;
 mod breakdowns;
 mod cells;
 mod comparisons;
+mod sample;
 mod set_level;
 mod views;
 
@@ -15,6 +16,7 @@ pub use self::additions::additions;
 pub use self::breakdowns::{LENGTHS, breakdowns, length_of};
 pub use self::cells::cells;
 pub use self::comparisons::{comparisons, fallen};
+pub use self::sample::Sample;
 pub use self::set_level::phrase_keys;
 pub use self::views::{EvalSet, View, views};
 use super::config::EvalConfig;

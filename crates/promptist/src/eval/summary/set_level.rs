@@ -1,20 +1,28 @@
 //! Measures that only all rewrites of a set together have.
 
+use std::collections::HashMap;
+
+use crate::eval::measures::commonness::commonness;
 use crate::eval::measures::distinct::{LeftOut, distinct};
 use crate::eval::measures::text::folded;
 use crate::eval::rows::{EvalRow, RewriteRow};
+use crate::statistics::Interval;
 
-/// A measure of rows by each of the system's models; none if one of them adds nothing. Rows must have a rewrite of every
-/// model.
-pub fn measured(key: &str, rows: &[&EvalRow]) -> Vec<LeftOut> {
+/// A measure of rows, each with its target, by each of the system's models; none if one of them adds nothing. Rows must have
+/// a rewrite of every model.
+pub fn measured(key: &str, rows: &[(&EvalRow, usize)]) -> Vec<LeftOut> {
+    let targets = dense(rows.iter().map(|(_, target)| *target));
+    let rows: Vec<&EvalRow> = rows.iter().map(|(row, _)| *row).collect();
     let num_models = rows.iter().map(|row| row.rewrites.len()).min().unwrap_or(0);
     let of_model = |model: usize| {
         let rewrites: Vec<&RewriteRow> = rows.iter().map(|row| &row.rewrites[model]).collect();
         let words = || rewrites.iter().map(|of| folded(&of.added_text)).collect::<Vec<_>>();
+        let phrases = || rewrites.iter().map(|of| phrase_keys(of)).collect::<Vec<_>>();
         match key {
-            "distinct_1" => distinct(&words(), 1),
-            "distinct_2" => distinct(&words(), 2),
-            _ => distinct(&rewrites.iter().map(|of| phrase_keys(of)).collect::<Vec<_>>(), 1),
+            "distinct_1" => distinct(&words(), &targets, 1),
+            "distinct_2" => distinct(&words(), &targets, 2),
+            "commonness" => commonness(&phrases(), &targets),
+            _ => distinct(&phrases(), &targets, 1),
         }
     };
     (0..num_models).map(of_model).collect::<Option<_>>().unwrap_or_default()
@@ -23,6 +31,21 @@ pub fn measured(key: &str, rows: &[&EvalRow]) -> Vec<LeftOut> {
 /// The mean over models; none of no model or no row.
 pub fn mean(of: &[LeftOut]) -> Option<LeftOut> {
     LeftOut::mean(of).filter(|mean| !mean.without.is_empty())
+}
+
+/// The interval of a number of `n` rows.
+pub fn interval(of: &LeftOut, n: usize) -> Option<Interval> {
+    of.interval().map(|found| Interval { n, ..found })
+}
+
+/// Targets numbered from 0 on, in the order of their first row.
+fn dense(targets: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut numbers: HashMap<usize, usize> = HashMap::new();
+    let number = |target| {
+        let next = numbers.len();
+        *numbers.entry(target).or_insert(next)
+    };
+    targets.map(number).collect()
 }
 
 /// The added phrases of a rewrite, folded: what makes two phrases the same.

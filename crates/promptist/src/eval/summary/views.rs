@@ -1,8 +1,8 @@
 //! Which inputs are reported together: each set, its source kinds, the sets of a domain, all.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{LENGTHS, length_of};
+use super::{LENGTHS, Sample, length_of};
 use crate::eval::config::{Domain, SetConfig};
 use crate::eval::inputs::{self, Input};
 use crate::eval::report::{Counted, SetKind, SetReport};
@@ -24,6 +24,8 @@ pub struct View<'a> {
     pub report: SetReport,
     /// By system, then by input; `None` where the system has nothing to say of the input's set.
     pub rows: Vec<Vec<Option<&'a EvalRow>>>,
+    /// Of each input: inputs that were made of one human prompt have one.
+    pub targets: Vec<usize>,
 }
 
 /// An input: its set's place and its own.
@@ -33,12 +35,18 @@ type Place = (usize, usize);
 pub fn views<'a>(sets: &[EvalSet], systems: &[&str], rows: &'a [EvalRow]) -> Vec<View<'a>> {
     let found: HashMap<(&str, &str, usize), &EvalRow> =
         rows.iter().map(|row| ((row.system.as_str(), row.set.as_str(), row.index), row)).collect();
+    let of_sets: Vec<Vec<usize>> = sets.iter().map(|set| inputs::targets(&set.inputs)).collect();
+    // Numbers of one set's targets follow those of another's.
+    let first: Vec<usize> =
+        sets.iter().scan(0, |next, set| Some(std::mem::replace(next, *next + set.inputs.len()))).collect();
     let view = |report: SetReport, places: &[Place]| {
         let row = |system: &str, &(set, input): &Place| {
             found.get(&(system, sets[set].config.name.as_str(), input)).copied()
         };
         let rows = systems.iter().map(|system| places.iter().map(|place| row(system, place)).collect());
-        View { report: counted(report, sets, places), rows: rows.collect() }
+        let targets: Vec<usize> =
+            places.iter().map(|&(set, input)| first[set] + of_sets[set][input]).collect();
+        View { report: counted(report, sets, places, &targets), rows: rows.collect(), targets }
     };
     let mut views = Vec::new();
     for (idx, set) in sets.iter().enumerate() {
@@ -84,6 +92,7 @@ fn named(name: &str, kind: SetKind, of: Vec<String>, domain: Option<Domain>) -> 
         source_kind: None,
         domain,
         n: 0,
+        targets: 0,
         human_prompts: 0,
         sha256: None,
         lengths: Vec::new(),
@@ -92,7 +101,7 @@ fn named(name: &str, kind: SetKind, of: Vec<String>, domain: Option<Domain>) -> 
 }
 
 /// A report with the counts of its inputs.
-fn counted(report: SetReport, sets: &[EvalSet], places: &[Place]) -> SetReport {
+fn counted(report: SetReport, sets: &[EvalSet], places: &[Place], targets: &[usize]) -> SetReport {
     let inputs = || places.iter().map(|&(set, input)| &sets[set].inputs[input]);
     let lengths = LENGTHS.iter().map(|&name| {
         let is_of = |&&(set, input): &&Place| length_of(sets[set].tokens[input]) == name;
@@ -108,6 +117,7 @@ fn counted(report: SetReport, sets: &[EvalSet], places: &[Place]) -> SetReport {
     categories.sort_by_key(|category| std::cmp::Reverse(category.n));
     SetReport {
         n: places.len(),
+        targets: targets.iter().collect::<HashSet<_>>().len(),
         human_prompts: inputs().filter(|input| input.human_prompt.is_some()).count(),
         lengths: lengths.collect(),
         categories,
@@ -115,20 +125,49 @@ fn counted(report: SetReport, sets: &[EvalSet], places: &[Place]) -> SetReport {
     }
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
     /// Whether a system has something to say of every input. In a pool, a system that knows some of the sets would be
     /// set beside others that had other inputs.
     pub fn covers(&self, system: usize) -> bool {
         self.rows[system].iter().all(Option::is_some)
     }
 
-    /// The values of a measure by input.
-    pub fn values(&self, system: usize, measure: &str) -> Vec<Option<f64>> {
-        self.rows[system].iter().map(|row| row.and_then(|row| row.value(measure))).collect()
+    /// A system's rows with their targets, where it has one that is asked for.
+    pub fn rows_of(
+        &self,
+        system: usize,
+        is_asked: impl Fn(&EvalRow) -> bool,
+    ) -> impl Iterator<Item = (&'a EvalRow, usize)> {
+        let rows = self.rows[system].iter().zip(&self.targets);
+        rows.filter_map(move |(row, &target)| Some((row.filter(|row| is_asked(row))?, target)))
+    }
+
+    /// The values of a measure.
+    pub fn values(&self, system: usize, measure: &str, is_asked: impl Fn(&EvalRow) -> bool) -> Sample {
+        self.rows_of(system, is_asked)
+            .filter_map(|(row, target)| Some((row.value(measure)?, target)))
+            .collect()
+    }
+
+    /// Values of two systems on the same inputs, where both have one: the first less the second.
+    pub fn differences(
+        &self,
+        (system, against): (usize, usize),
+        measure: &str,
+        is_asked: impl Fn(&EvalRow) -> bool,
+    ) -> Sample {
+        let both = self.rows[system].iter().zip(&self.rows[against]).zip(&self.targets);
+        both.filter_map(|((a, b), &target)| {
+            let a = a.filter(|row| is_asked(row))?;
+            Some((difference(a.value(measure)?, (*b)?.value(measure)?), target))
+        })
+        .collect()
     }
 }
 
-/// Values of two systems on the same inputs, where both have one: the first less the second.
-pub fn differences(of: &[Option<f64>], against: &[Option<f64>]) -> Vec<f64> {
-    of.iter().zip(against).filter_map(|(a, b)| Some((*a)? - (*b)?)).collect()
+/// 0 where two values differ by no more than rounding: means over models of the same values may.
+fn difference(a: f64, b: f64) -> f64 {
+    const ROUNDING: f64 = 1e-12;
+    let difference = a - b;
+    if difference.abs() <= ROUNDING * a.abs().max(b.abs()) { 0.0 } else { difference }
 }

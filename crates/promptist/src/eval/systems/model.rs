@@ -78,10 +78,11 @@ impl SystemModel {
         adapted.into_iter().map(|adapted| rewrite(adapted).map_err(|error| error.to_string())).collect()
     }
 
-    /// Several answers to each input, best first; none to one that cannot be adapted.
-    pub fn candidates(&self, inputs: &[Input], settings: &AdaptSettings) -> Vec<Option<Vec<String>>> {
+    /// Several answers to each input, best first; the reason for one that cannot be adapted.
+    pub fn candidates(&self, inputs: &[Input], settings: &AdaptSettings) -> Vec<Result<Vec<String>, String>> {
         let texts = |adapted: Adapted| adapted.outputs.into_iter().map(|output| output.text).collect();
-        self.adapt(inputs, settings).into_iter().map(|adapted| adapted.ok().map(texts)).collect()
+        let adapted = self.adapt(inputs, settings).into_iter();
+        adapted.map(|adapted| adapted.map(texts).map_err(|error| error.to_string())).collect()
     }
 
     fn adapt(&self, inputs: &[Input], settings: &AdaptSettings) -> Vec<Result<Adapted>> {

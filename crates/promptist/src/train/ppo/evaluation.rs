@@ -75,7 +75,10 @@ impl Evaluation {
         let reference = logprobs(reference, reference.wte(), &examples, micro_batch_tokens)?;
         let rewards = judges.reward.score(&pairs, cancel)?;
         let held_out = match judges.held_out {
-            Some(held_out) => held_out.score_each(&pairs, cancel)?,
+            Some(held_out) => {
+                let by_term = held_out.score_each(&pairs, cancel)?.into_iter();
+                by_term.map(|(name, scores)| (name, scores.into_iter().map(Result::ok).collect())).collect()
+            }
             None => Vec::new(),
         };
         Ok(Self {
