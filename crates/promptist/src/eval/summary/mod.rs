@@ -1,7 +1,7 @@
 //! From rows to a report: pure functions, so that anyone can compute every number again from `rows.jsonl`.
 //!
 //! ```text
-//! rows -> views (sets, their source kinds, pools) -> cells, comparisons, breakdowns, additions
+//! rows -> views (sets, their source kinds, pools) -> samples -> cells, comparisons, breakdowns, additions
 //! ```
 
 mod additions;
