@@ -153,6 +153,48 @@ for (const [name, database] of Object.entries(databases)) {
   });
 }
 
+test("reading on with the arrow is no answer, and a key that is held answers once", async ({ page }) => {
+  const requests = Array.from({ length: 4 }, (_, at) => `${at}: ${"a cat on a mat in a house on a hill ".repeat(60)}`);
+  await withStudy({ inputs: 4, requests, config: PLAIN }, async (study) => {
+    const wrong = watch(page);
+    const [link] = study.invite(1);
+    await begin(page, study, link);
+    await page.locator("#request").focus();
+    await page.keyboard.press("ArrowDown");
+    await expect.poll(() => page.locator("#request").evaluate((request) => request.scrollTop)).toBeGreaterThan(0);
+    await expect(page.locator("#count")).toHaveText("1 of 4");
+    await page.keyboard.press("t");
+    await expect(page.locator("#count")).toHaveText("2 of 4");
+    await ready(page);
+    await page.locator("#choose-a").focus();
+    await page.keyboard.down("Enter");
+    await expect(page.locator("#count")).toHaveText("3 of 4");
+    await ready(page);
+    // Pressed again while it is down: what a keyboard sends of a key that is held.
+    await page.keyboard.down("Enter");
+    await page.keyboard.down("Enter");
+    await page.keyboard.up("Enter");
+    await page.waitForTimeout(500);
+    await expect(page.locator("#count")).toHaveText("3 of 4");
+    expect(study.answers().map(({ choice }) => choice)).toEqual(["tie", "a"]);
+    expect(wrong).toEqual([]);
+  });
+});
+
+test("an image that does not come is told of, and asked for again", async ({ page }) => {
+  await withStudy({ inputs: 2, config: PLAIN }, async (study) => {
+    const [link] = study.invite(1);
+    await page.route("**/image/**", (route) => route.abort());
+    await page.goto(study.url + link);
+    await page.getByRole("button", { name: "I agree, begin" }).click();
+    await expect(page.locator("#trouble")).toHaveText(/An image does not come/u);
+    await expect(page.locator("#choose-a")).toHaveAttribute("aria-disabled", "true");
+    await page.unroute("**/image/**");
+    await ready(page);
+    await expect(page.locator("#trouble")).toBeHidden();
+  });
+});
+
 test("a link goes on where it stopped, and an answer can be changed until the next", async ({ page }) => {
   await withStudy({ inputs: 3, config: PLAIN }, async (study) => {
     const wrong = watch(page);
