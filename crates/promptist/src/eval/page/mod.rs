@@ -103,11 +103,14 @@ fn set_title(set: &SetReport) -> String {
         Some(super::config::Domain::Out) => ", out of domain",
         None => "",
     };
-    let n = set.n;
+    let n = match set.targets == set.n {
+        true => format!("{} inputs", set.n),
+        false => format!("{} inputs of {} targets", set.n, set.targets),
+    };
     match set.kind {
-        SetKind::Set | SetKind::SourceKind => format!("{} ({n} inputs{domain})", escape(&set.name)),
+        SetKind::Set | SetKind::SourceKind => format!("{} ({n}{domain})", escape(&set.name)),
         SetKind::Domain | SetKind::All => {
-            format!("{}: {} ({n} inputs)", escape(&set.name), escape(&set.of.join(" + ")))
+            format!("{}: {} ({n})", escape(&set.name), escape(&set.of.join(" + ")))
         }
     }
 }
@@ -125,7 +128,7 @@ fn header(view: &View) -> String {
     let inputs: usize = report.sets.iter().filter(|set| set.kind == SetKind::Set).map(|set| set.n).sum();
     format!(
         "<header>\n<h1>Evaluation of {}</h1>\n<p class=\"dim\">{inputs} inputs, {} rows. Promptist {}. Means with \
-         95 % intervals over inputs; differences are paired by input. An input counts once, however many \
+         95 % intervals; differences are paired by input. An input counts once, however many \
          models a system has.</p>\n<p class=\"dim on-paper\">On paper is what was open on the screen.</p>\n\
          </header>\n<nav><a href=\"#claim\">Result</a><a href=\"#plots\">Plots</a>\
          <a href=\"#gallery\">Losses and wins</a><a href=\"#measures\">All measures</a>\
