@@ -20,6 +20,7 @@ use crate::decoding::RawDecodingSettings;
 use crate::error::Result;
 use crate::prompter::AdaptSettings;
 use crate::reward::Pair;
+use crate::statistics;
 
 /// Inputs of which the images are made between two looks at the stop flag.
 const IMAGE_CHUNK: usize = 8;
@@ -331,11 +332,7 @@ fn finish(row: &mut EvalRow) {
     let mean = |key: &String| {
         let values: Option<Vec<f64>> =
             row.rewrites.iter().map(|rewrite| rewrite.values.get(key).copied()).collect();
-        let values = values?;
-        // Of equal values exactly theirs: what ties is no win.
-        let is_equal = values.iter().all(|value| *value == values[0]);
-        let mean = if is_equal { values[0] } else { values.iter().sum::<f64>() / values.len() as f64 };
-        Some((key.clone(), mean))
+        Some((key.clone(), statistics::mean(&values?)?))
     };
     row.values = first.values.keys().filter_map(mean).collect();
 }

@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use super::binomial::wilson;
 use super::bounds;
 use super::interval::Interval;
+use super::mean::mean;
 
 /// The mean of `values` and its studentised bootstrap interval over `resamples` resamples; `None` if there are no
 /// values or one is not finite. For paired data the values are the pairs' differences.
@@ -19,10 +20,11 @@ use super::interval::Interval;
 /// whatever the truth: ask [`wilson`] itself where the other number is known.
 pub fn bootstrap_mean(values: &[f64], resamples: usize, seed: u64) -> Option<Interval> {
     let n = values.len();
-    if n == 0 || values.iter().any(|value| !value.is_finite()) {
+    if values.iter().any(|value| !value.is_finite()) {
         return None;
     }
-    let (mean, standard_error) = mean_and_error(values);
+    let mean = mean(values)?;
+    let standard_error = standard_error(values, mean);
     if resamples == 0 || standard_error == 0.0 {
         return Some(Interval { n, mean, low: mean, high: mean });
     }
@@ -138,16 +140,11 @@ fn resampled_offset(centred: &[f64], rng: &mut impl Rng) -> (f64, f64) {
     (sum / n, error)
 }
 
-/// The mean of values and its standard error; exactly 0 if they are equal, where the mean is theirs.
-fn mean_and_error(values: &[f64]) -> (f64, f64) {
-    let first = values.first().copied().unwrap_or(f64::NAN);
-    if values.iter().all(|&value| value == first) {
-        return (first, 0.0);
-    }
+/// The standard error of values' mean; exactly 0 if they are equal.
+fn standard_error(values: &[f64], mean: f64) -> f64 {
     let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    (mean, (squares / (n - 1.0) / n).sqrt())
+    if squares == 0.0 { 0.0 } else { (squares / (n - 1.0) / n).sqrt() }
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ fn head(out: &mut String, report: &EvalReport) {
     line(
         out,
         &format!(
-            "- promptist {}, seed {}; means with 95 % intervals over inputs (means by {} bootstrap resamples, shares by Wilson and by Agresti and Min, distinct-n by the jackknife); p by {} random signs of the inputs' differences, two-sided, corrected by Holm's method",
+            "- promptist {}, seed {}; 95 % intervals (means by {} bootstrap resamples, shares by Wilson and by Agresti and Min, what is of a whole set by the jackknife); p by at least {} random signs of the inputs' differences, two-sided, corrected by Holm's method",
             report.version, report.config.seed, report.config.resamples, report.config.permutations,
         ),
     );

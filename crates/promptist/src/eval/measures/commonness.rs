@@ -33,8 +33,7 @@ pub fn commonness(keys: &[Vec<String>], targets: &[usize]) -> Option<LeftOut> {
         }
     }
     let own = |row: &Vec<usize>| row.iter().map(|&phrase| counts[phrase]).sum::<f64>() / row.len() as f64;
-    let adding = |of: &[usize]| of.iter().filter(|&&row| !rows[row].is_empty()).count();
-    let all: Vec<usize> = (0..rows.len()).collect();
+    let adding = rows.iter().filter(|row| !row.is_empty()).count();
     let total: f64 = rows.iter().filter(|row| !row.is_empty()).map(own).sum();
     let share = |sum: f64, adding: usize, n: usize| sum / adding.max(1) as f64 / n.max(1) as f64;
 
@@ -43,7 +42,8 @@ pub fn commonness(keys: &[Vec<String>], targets: &[usize]) -> Option<LeftOut> {
     let without = members.iter().map(|of| {
         // Its own rewrites go, and from the others' counts what its rewrites had a part in.
         let (mut gone, mut shared): (f64, HashMap<usize, (f64, f64)>) = (0.0, HashMap::new());
-        for &row in of.iter().filter(|&&row| !rows[row].is_empty()) {
+        let with_phrases: Vec<usize> = of.iter().copied().filter(|&row| !rows[row].is_empty()).collect();
+        for &row in &with_phrases {
             gone += own(&rows[row]);
             for &phrase in &rows[row] {
                 let (count, weight) = shared.entry(phrase).or_default();
@@ -55,10 +55,10 @@ pub fn commonness(keys: &[Vec<String>], targets: &[usize]) -> Option<LeftOut> {
         shared.sort_unstable_by_key(|&(phrase, _)| phrase);
         let less: f64 =
             shared.iter().map(|&(phrase, (count, weight))| count * (weights[phrase] - weight)).sum();
-        share(total - gone - less, adding(&all) - adding(of), rows.len() - of.len())
+        share(total - gone - less, adding - with_phrases.len(), rows.len() - of.len())
     });
-    let whole = share(total, adding(&all), rows.len());
-    (adding(&all) > 0).then(|| LeftOut { whole, without: without.collect() })
+    let whole = share(total, adding, rows.len());
+    (adding > 0).then(|| LeftOut { whole, without: without.collect() })
 }
 
 #[cfg(test)]

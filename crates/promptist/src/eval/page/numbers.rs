@@ -48,24 +48,20 @@ pub(super) fn unit_name(unit: Unit) -> &'static str {
 /// A mean, its interval and its n, for a table's cell.
 pub(super) fn mean(interval: Option<&Interval>, unit: Unit, is_difference: bool) -> String {
     let Some(interval) = interval else { return "<span class=\"dim\">no values, n 0</span>".to_owned() };
-    format!(
-        "{}<span class=\"range\">{} to {}</span><span class=\"n\">n {}</span>",
-        value(interval.mean, unit, is_difference),
-        bare(interval.low, unit, is_difference),
-        bare(interval.high, unit, is_difference),
-        interval.n
-    )
+    let (mean, range, n) = parts(interval, unit, is_difference);
+    format!("{mean}<span class=\"range\">{range}</span><span class=\"n\">{n}</span>")
 }
 
 /// The same in running text.
 pub(super) fn mean_in_words(interval: &Interval, unit: Unit, is_difference: bool) -> String {
-    format!(
-        "{} ({} to {}, n {})",
-        value(interval.mean, unit, is_difference),
-        bare(interval.low, unit, is_difference),
-        bare(interval.high, unit, is_difference),
-        interval.n
-    )
+    let (mean, range, n) = parts(interval, unit, is_difference);
+    format!("{mean} ({range}, {n})")
+}
+
+/// A mean, from where to where, of how many: each is printed with the others or not at all.
+fn parts(interval: &Interval, unit: Unit, is_difference: bool) -> (String, String, String) {
+    let [low, high] = [interval.low, interval.high].map(|end| bare(end, unit, is_difference));
+    (value(interval.mean, unit, is_difference), format!("{low} to {high}"), format!("n {}", interval.n))
 }
 
 /// A p-value, corrected, with what it was before.

@@ -1,8 +1,10 @@
 //! Values of inputs, and what is said of their mean.
 
+use std::collections::HashMap;
+
 use super::Summary;
 use crate::eval::report::{Measure, Unit};
-use crate::statistics::{Interval, bootstrap_mean, paired_few, sign_flip_test, wilson_mean};
+use crate::statistics::{Interval, bootstrap_mean, mean, paired_few, sign_flip_test, wilson_mean};
 
 /// Fewer values than this that are not the common one are too few to resample: it is not known yet what they may be.
 const FEW: usize = 20;
@@ -37,12 +39,9 @@ impl Sample {
         if measure.unit == Unit::Share
             && (is_yes_or_no() || few_are_not(values, 0.0) || few_are_not(values, 1.0))
         {
+            // As if each target said one thing: its inputs may say several.
             let targets = self.by_target().len();
-            return self.named(match targets == values.len() {
-                true => wilson_mean(values.iter().sum(), targets),
-                // As if each target said one thing: its inputs may say several.
-                false => wilson_mean(self.plain_mean()? * targets as f64, targets),
-            });
+            return self.named(wilson_mean(mean(values)? * targets as f64, targets));
         }
         self.bootstrapped(summary)
     }
@@ -76,30 +75,14 @@ impl Sample {
 
     /// An interval of targets, as one of inputs: what is counted are inputs.
     fn named(&self, found: Option<Interval>) -> Option<Interval> {
-        let (found, mean) = (found?, self.plain_mean()?);
+        let (found, mean) = (found?, mean(&self.values)?);
         let (low, high) = (found.low.min(mean), found.high.max(mean));
         Some(Interval { n: self.values.len(), mean, low, high })
     }
 
-    fn plain_mean(&self) -> Option<f64> {
-        let first = *self.values.first()?;
-        // Of equal values exactly theirs.
-        let is_equal = self.values.iter().all(|&value| value == first);
-        Some(if is_equal { first } else { self.values.iter().sum::<f64>() / self.values.len() as f64 })
-    }
-
     /// The sum of each target's values, in the order of their first; the values, if each has a target of its own.
     fn by_target(&self) -> Vec<f64> {
-        let mut places: std::collections::HashMap<usize, usize> = std::collections::HashMap::new();
-        let mut sums: Vec<f64> = Vec::new();
-        for (&value, &target) in self.values.iter().zip(&self.targets) {
-            let place = *places.entry(target).or_insert(sums.len());
-            match sums.get_mut(place) {
-                Some(sum) => *sum += value,
-                None => sums.push(value),
-            }
-        }
-        sums
+        sums_by(&self.values, &dense(&self.targets))
     }
 
     /// One number a target, whose mean is the values' and whose spread is that of the targets: the mean, and what the
@@ -108,18 +91,32 @@ impl Sample {
     /// # Source
     /// The linearised variance of a mean of clusters: Cochran 1977, "Sampling Techniques", section 9A.
     fn spread(&self) -> Vec<f64> {
-        let Some(mean) = self.plain_mean() else { return Vec::new() };
-        let centred = Self {
-            values: self.values.iter().map(|value| value - mean).collect(),
-            targets: self.targets.clone(),
-        };
-        let sums = centred.by_target();
+        let Some(mean) = mean(&self.values) else { return Vec::new() };
+        let centred: Vec<f64> = self.values.iter().map(|value| value - mean).collect();
+        let sums = sums_by(&centred, &dense(&self.targets));
         if sums.len() == self.values.len() {
             return self.values.clone();
         }
         let scale = sums.len() as f64 / self.values.len() as f64;
         sums.iter().map(|sum| mean + sum * scale).collect()
     }
+}
+
+/// Targets numbered from 0 on, in the order of their first.
+pub fn dense(targets: &[usize]) -> Vec<usize> {
+    let mut numbers: HashMap<usize, usize> = HashMap::new();
+    let number = |target: &usize| {
+        let next = numbers.len();
+        *numbers.entry(*target).or_insert(next)
+    };
+    targets.iter().map(number).collect()
+}
+
+/// What the values of each target, numbered from 0 on, add up to.
+fn sums_by(values: &[f64], targets: &[usize]) -> Vec<f64> {
+    let mut sums = vec![0.0; targets.iter().max().map_or(0, |last| last + 1)];
+    values.iter().zip(targets).for_each(|(value, &target)| sums[target] += value);
+    sums
 }
 
 /// Whether nearly all values are `common`: the others are less than half, and few.
@@ -170,6 +167,6 @@ mod tests {
         assert!((spread.iter().sum::<f64>() / 3.0 - 13.0 / 5.0).abs() < 1e-12, "{spread:?}");
         assert_eq!(mixed.by_target(), [9.0, 4.0, 0.0]);
         assert!(Sample::default().spread().is_empty());
-        assert_eq!(Sample::default().plain_mean(), None);
+        assert_eq!(dense(&[7, 3, 7, 9]), [0, 1, 0, 2]);
     }
 }

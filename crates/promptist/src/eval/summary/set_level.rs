@@ -1,7 +1,6 @@
 //! Measures that only all rewrites of a set together have.
 
-use std::collections::HashMap;
-
+use super::sample::dense;
 use crate::eval::measures::commonness::commonness;
 use crate::eval::measures::distinct::{LeftOut, distinct};
 use crate::eval::measures::text::folded;
@@ -11,8 +10,8 @@ use crate::statistics::Interval;
 /// A measure of rows, each with its target, by each of the system's models; none if one of them adds nothing. Rows must have
 /// a rewrite of every model.
 pub fn measured(key: &str, rows: &[(&EvalRow, usize)]) -> Vec<LeftOut> {
-    let targets = dense(rows.iter().map(|(_, target)| *target));
-    let rows: Vec<&EvalRow> = rows.iter().map(|(row, _)| *row).collect();
+    let (rows, targets): (Vec<&EvalRow>, Vec<usize>) = rows.iter().copied().unzip();
+    let targets = dense(&targets);
     let num_models = rows.iter().map(|row| row.rewrites.len()).min().unwrap_or(0);
     let of_model = |model: usize| {
         let rewrites: Vec<&RewriteRow> = rows.iter().map(|row| &row.rewrites[model]).collect();
@@ -36,16 +35,6 @@ pub fn mean(of: &[LeftOut]) -> Option<LeftOut> {
 /// The interval of a number of `n` rows.
 pub fn interval(of: &LeftOut, n: usize) -> Option<Interval> {
     of.interval().map(|found| Interval { n, ..found })
-}
-
-/// Targets numbered from 0 on, in the order of their first row.
-fn dense(targets: impl Iterator<Item = usize>) -> Vec<usize> {
-    let mut numbers: HashMap<usize, usize> = HashMap::new();
-    let number = |target| {
-        let next = numbers.len();
-        *numbers.entry(target).or_insert(next)
-    };
-    targets.map(number).collect()
 }
 
 /// The added phrases of a rewrite, folded: what makes two phrases the same.
