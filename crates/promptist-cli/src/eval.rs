@@ -31,6 +31,7 @@ use crate::{score, signals};
     subcommand_negates_reqs = true,
     after_help = "\
 Examples:
+  promptist eval --config configs/eval-quick.toml --out runs/quick
   promptist eval --config configs/eval-text.toml --out runs/eval
   promptist eval --config configs/eval-text.toml --out runs/eval --resume
   promptist eval --config configs/eval.toml --out runs/images --dry-run
@@ -42,9 +43,11 @@ same inputs and tested, corrected for their number.
 
 Writes to the folder --out: config.toml (resolved), rows.jsonl (every rewrite with its measures, images
 and seeds), report.json (every number; docs/eval-report.md explains it), report.html (a page: tables,
-plots, losses and wins) and report.md, and prints the tables. What was done is kept: after Ctrl-C or a crash the same command with --resume goes on, and
-writes what it would have written. PROMPTIST_DATA names a folder to read in the place of
-../shared/data; OPENAI_API_KEY is sent to systems of kind openai."
+plots, losses and wins) and report.md, and prints the tables. What was done is kept: after Ctrl-C or a
+crash the same command with --resume goes on, and writes what it would have written.
+
+configs/eval-quick.toml needs nothing but the repository. PROMPTIST_DATA names a folder to read in the
+place of ../shared/data; OPENAI_API_KEY is sent to systems of kind openai."
 )]
 pub struct Args {
     #[command(subcommand)]

@@ -86,7 +86,8 @@ rules exclude are not in it.")]
 Examples:
   promptist study show studies/first 12
   promptist study show studies/first coco:17:ppo
-  promptist study show studies/first coco:17")]
+  promptist study show studies/first coco:17
+  promptist study show studies/first input:17     (where 17 is a question too)")]
     Show(ShowArgs),
 }
 
